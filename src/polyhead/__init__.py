@@ -1,0 +1,70 @@
+"""polyhead: one pretrained encoder, many heads. Transfer learning and multi-task learning for NLP.
+
+import polyhead
+
+run = polyhead.train("recipe.toml", output="runs/first")
+annotate = polyhead.load("runs/first")
+doc = annotate("Angela Merkel visited Paris.")
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from polyhead.errors import PolyheadError
+from polyhead.version import __version__
+
+if TYPE_CHECKING:
+    from polyhead.doc import Doc, Sentence
+    from polyhead.predict import Annotator, load
+    from polyhead.recipe import Recipe, load_recipe
+    from polyhead.train import Run, evaluate, resume, train
+
+__all__ = [
+    "Annotator",
+    "Doc",
+    "PolyheadError",
+    "Recipe",
+    "Run",
+    "Sentence",
+    "__version__",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "resume",
+    "train",
+]
+
+_HOMES = {
+    "Annotator": "polyhead.predict",
+    "Doc": "polyhead.doc",
+    "Recipe": "polyhead.recipe",
+    "Run": "polyhead.train",
+    "Sentence": "polyhead.doc",
+    "evaluate": "polyhead.train",
+    "load": "polyhead.predict",
+    "load_recipe": "polyhead.recipe",
+    "resume": "polyhead.train",
+    "train": "polyhead.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch takes seconds that ``--help`` need not wait for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'polyhead' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+class _Package(ModuleType):
+    """This package, whose ``train`` and ``evaluate`` stay functions though modules of it have the same names."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):  # importing a module would set it here
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,186 @@
+"""From files to files: read as a stream, annotate, write as a stream."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
+from polyhead.data.example import WordLabels
+from polyhead.doc import Doc
+from polyhead.errors import PolyheadError, nearest
+from polyhead.files import whole
+from polyhead.predict import Annotator, load
+
+OUTPUTS = {"conllu": ".conllu", "columns": ".conll", "jsonl": ".jsonl"}
+"""The formats that answers are written in, and their files' endings."""
+
+PARTIAL = ".partial"
+"""The ending of what was finished when the input turned out to be broken."""
+
+
+def annotate(
+    run: Path,
+    inputs: Sequence[Path],
+    output: Path | None,
+    *,
+    from_format: str | None = None,
+    to_format: str | None = None,
+    text: str | None = None,
+    pair: str | None = None,
+    confidence: bool = False,
+    best: str | None = None,
+) -> None:
+    """Annotate files with a run's model.
+
+    Args:
+        run: A run, or a model folder.
+        inputs: Files; ``-`` is standard input.
+        output: The file to write whole; ``None`` is standard output. If an input is broken, what was finished before
+            the fault is kept beside it, with the ending ``.partial``.
+        from_format: The inputs' format; by default each file's suffix says, and standard input is text.
+        to_format: The output's format; by default the output's suffix says, else the input's, else what fits the model.
+        text: The column or field that holds the text.
+        pair: The column or field that holds the second text.
+        confidence: Whether to write how sure each answer is.
+        best: A task whose own best weights to take.
+
+    Raises:
+        PolyheadError: There is no such model, a format is unknown, or an input is broken.
+    """
+    formats = [_input_format(path, from_format) for path in inputs]
+    target = _output_format(to_format, output)
+    for path in inputs:  # a wrong name should not cost the time that a model takes to load
+        if str(path) != "-" and (path.is_dir() or not path.exists()):  # a named pipe will do, too
+            raise PolyheadError("There is no such file.", file=path, remedy="Check the path.")
+    if output is not None and (output.is_dir() or not output.name):
+        raise PolyheadError(f"The output {str(output)!r} is a folder.", remedy="Give a file.")
+    annotator = load(run, best=best)
+    target = target or _fitting(annotator, formats[0])
+    with _opened(output) as stream:
+        for path, kind in zip(inputs, formats, strict=True):
+            spec = _spec(annotator, path, kind, text, pair)
+            write = _writer(target, spec, confidence=confidence)
+            for doc in annotator.stream(_unlabelled(path, spec), split=True if target != "jsonl" else None):
+                stream.write(write(doc))
+
+
+def _unlabelled(path: Path, spec: DataSpec) -> Iterator[Example]:
+    """The examples of an input. What it has of trees is left in the file's rows: it may be unfinished or wrong."""
+    wishes = dict.fromkeys(("lemma", "upos", "xpos", "feats"), WordLabels) if spec.format == "conllu" else {}
+    return read("-" if str(path) == "-" else path, spec, wishes)
+
+
+def _input_format(path: Path, wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in FORMATS:
+            raise PolyheadError(f"--from {wanted} is no format.", remedy=nearest(wanted, FORMATS))
+        return wanted
+    return "text" if str(path) == "-" else format_of(path)
+
+
+def _output_format(wanted: str | None, output: Path | None) -> str | None:
+    if wanted is not None:
+        if wanted not in OUTPUTS:
+            raise PolyheadError(f"--to {wanted} is no format for answers.", remedy=nearest(wanted, OUTPUTS))
+        return wanted
+    if output is None:
+        return None
+    ending = output.suffix.lower()
+    if ending in (".csv", ".tsv", ".parquet", ".gz"):
+        raise PolyheadError(
+            f"Answers are not written as {ending} files.", file=output, remedy=f"Take {', '.join(OUTPUTS.values())}."
+        )
+    found = {ending: name for name, ending in OUTPUTS.items()} | {".iob": "columns", ".bio": "columns"}
+    return found.get(ending)
+
+
+def _fitting(annotator: Annotator, source: str) -> str:
+    """The format for answers where the user names none: the input's, or what can hold all that the heads say."""
+    if source in OUTPUTS:
+        return source
+    about_words = any(task.words for task in annotator.model.tasks.values())
+    return "conllu" if source == "text" and about_words else "jsonl"
+
+
+def _spec(annotator: Annotator, path: Path, kind: str, text: str | None, pair: str | None) -> DataSpec:
+    """How to read an input: as the model's own dataset of this format was read, but for the gold, which need not be."""
+    known = _known(annotator, kind)
+    given: dict[str, Any] = {"format": kind}
+    if kind == "columns":
+        given["layers"] = _columns(path, known)
+    elif kind in _TABLES:
+        given["text"] = text or known.get("text", "text")
+        layers = known.get("layers")
+        roles = ("text", "pair", "words")
+        if isinstance(layers, dict):
+            given["layers"] = {role: column for role, column in layers.items() if role in roles}
+        elif text is None and layers:
+            given["layers"] = [name if name in roles else "_" for name in layers]
+        if pair or known.get("pair"):
+            given["pair"] = pair or known.get("pair")
+    return DataSpec(**given)
+
+
+_TABLES = ("csv", "tsv", "jsonl", "parquet")
+
+
+def _known(annotator: Annotator, kind: str) -> dict[str, Any]:
+    """How the model's own data of this format was read; of another kind of table what names its columns."""
+    specs: list[dict[str, Any]] = list(annotator.model.info.get("data", {}).values())
+    same = next((spec for spec in specs if spec.get("format") == kind), None)
+    if same is not None:
+        return same
+    alike = next((spec for spec in specs if kind in _TABLES and spec.get("format") in _TABLES), {})
+    return {key: value for key, value in alike.items() if key in ("text", "pair") or isinstance(value, dict)}
+
+
+def _columns(path: Path, known: dict[str, Any]) -> list[str]:
+    """The columns of an input: as in the model's data if there are as many, else words and columns passed through."""
+    names: list[str] = list(known.get("layers") or ["words"])
+    if str(path) == "-":
+        return names
+    row = next((line for _, line in islice(lines(path), 100) if line.strip() and not line.startswith("# ")), "")
+    width = len(row.split("\t")) if "\t" in row else len(row.split())
+    if width == len(names):
+        return names
+    place = min(names.index("words"), max(width - 1, 0))
+    return ["words" if i == place else "_" for i in range(max(width, 1))]
+
+
+def _writer(target: str, spec: DataSpec, *, confidence: bool) -> Callable[[Doc], str]:
+    if target == "conllu":
+        return lambda doc: doc.to_conllu(confidence=confidence)
+    if target == "columns":
+        names = spec.layers if spec.format == "columns" and isinstance(spec.layers, list) else ["words"]
+        return lambda doc: doc.to_columns(names)
+    return lambda doc: json.dumps(doc.to_dict(confidence=confidence), ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a file that gets its name when it is whole."""
+    if output is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    partial = output.with_name(output.name + PARTIAL)
+    with whole(output) as draft:
+        stream = draft.open("w", encoding="utf-8", newline="\n")
+        try:
+            yield stream
+        except PolyheadError as error:
+            stream.close()
+            draft.replace(partial)
+            error.remedy += f"\n  What was finished before the fault is in {partial}."
+            error.args = (str(error),)
+            raise
+        finally:
+            stream.close()

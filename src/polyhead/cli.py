@@ -1,0 +1,208 @@
+"""The command line: a thin layer over the public functions. Only this file and its views print or exit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polyhead.errors import PolyheadError, from_here
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="One pretrained encoder, many heads: transfer learning and multi-task learning for NLP.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained on it.")
+app.add_typer(data_app, name="data")
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures to this file as JSON, too.")
+]
+BestOption = Annotated[
+    str | None, typer.Option(metavar="TASK", help="Take the weights that were best for this task alone.")
+]
+
+
+def main() -> None:
+    """Run the command line; faults that users can mend are told in one line each, without a traceback."""
+    sys.path.append(str(Path.cwd()))  # for a user's own task types, as `python -m` has it
+    try:
+        app(standalone_mode=True)
+    except PolyheadError as error:
+        print(f"error: {from_here(str(error))}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    if version:
+        from polyhead.version import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe, a TOML file.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder; new or empty.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended before its end.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the recipe's seed.")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Train a model from a recipe.
+
+    Example: polyhead train recipe.toml --output runs/first
+    """
+    from polyhead.views import Watcher, write_figures
+
+    if resume is not None:
+        if recipe is not None or output is not None or seed is not None:
+            raise PolyheadError("--resume takes a run alone.", remedy=f"polyhead train --resume {resume}")
+        folder = resume
+    elif recipe is None:
+        raise PolyheadError("No recipe is given.", remedy="polyhead train RECIPE --output RUN")
+    else:
+        folder = output or Path("runs") / recipe.stem
+    from polyhead.recipe import load_recipe
+    from polyhead.train import resume as go_on
+    from polyhead.train import train as start
+
+    try:
+        with Watcher() as watcher:
+            if resume is not None:
+                run = go_on(folder, watch=watcher, tell=watcher.tell)
+            else:
+                assert recipe is not None
+                loaded = load_recipe(recipe)
+                if seed is not None:
+                    loaded = loaded.model_copy(update={"seed": seed})
+                run = start(loaded, folder, watch=watcher, tell=watcher.tell)
+    except KeyboardInterrupt:
+        print(f"\nStopped. Go on with: polyhead train --resume {folder}", file=sys.stderr)
+        sys.exit(130)
+    watcher.finish(run)
+    write_figures(json_file, run.scores)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
+    split: Annotated[str, typer.Option(help="train, dev or test, as the recipe names them.")] = "test",
+    data: Annotated[str | None, typer.Option(help="The dataset to score on, or that FILE is like.")] = None,
+    best: BestOption = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Score a model on a split of its recipe's data, or on a file.
+
+    Example: polyhead evaluate runs/first --split dev
+    """
+    from polyhead.train import evaluate as score
+    from polyhead.views import scores_table, show, write_figures
+
+    if split not in ("train", "dev", "test"):
+        raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
+    scores = score(run, split=split, file=file, data=data, best=best)
+    show(scores_table(scores, str(file or split)))
+    write_figures(json_file, scores)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run, or a model folder.")],
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Files; none or - is standard input.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")] = None,
+    from_format: Annotated[
+        str | None, typer.Option("--from", help="The input's format: text, conllu, columns, csv, tsv, jsonl, parquet.")
+    ] = None,
+    to_format: Annotated[str | None, typer.Option("--to", help="The output's format: conllu, columns, jsonl.")] = None,
+    text: Annotated[str | None, typer.Option(help="The column or field that holds the text.")] = None,
+    pair: Annotated[str | None, typer.Option(help="The column or field that holds the second text.")] = None,
+    confidence: Annotated[bool, typer.Option(help="Write how sure each answer is.")] = False,
+    best: BestOption = None,
+) -> None:
+    """Annotate texts. Plain text is one text a line; words and order come out as they came.
+
+    Example: polyhead predict runs/first texts.txt --output answers.conllu
+    """
+    from polyhead.annotate import annotate
+
+    try:
+        annotate(
+            run,
+            inputs or [Path("-")],
+            output,
+            from_format=from_format,
+            to_format=to_format,
+            text=text,
+            pair=pair,
+            confidence=confidence,
+            best=best,
+        )
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@data_app.command("check")
+def check(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")], json_file: JsonOption = None
+) -> None:
+    """Print what each dataset of a recipe holds, and what about it may mislead.
+
+    Example: polyhead data check recipe.toml
+    """
+    from polyhead.recipe import load_recipe
+    from polyhead.train.look import look
+    from polyhead.views import show, write_figures
+
+    reports: dict[str, Any] = {}
+    for report in look(load_recipe(recipe)):
+        show(report)
+        reports[report.name] = report.to_dict()
+    write_figures(json_file, reports)
+
+
+@app.command()
+def new(
+    files: Annotated[list[Path], typer.Argument(help="Your data: train, dev and test files of one or more datasets.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the recipe.")] = Path("recipe.toml"),
+) -> None:
+    """Look at files and write a commented recipe for them.
+
+    Example: polyhead new train.csv dev.csv
+    """
+    from polyhead.data.guess import guess
+    from polyhead.files import write_text
+
+    if output.exists():
+        raise PolyheadError("There is such a file already.", file=output, remedy="Choose another --output.")
+    here = output.resolve().parent == Path.cwd()  # paths in a recipe start from its folder
+    write_text(output, guess(files if here else [file.resolve() for file in files]))
+    print(f"Wrote {output}. Look it over, then: polyhead data check {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The demo's run.")] = Path("runs/demo"),
+    json_file: JsonOption = None,
+) -> None:
+    """Train on the small corpus that polyhead carries, and annotate a sentence.
+
+    Example: polyhead demo
+    """
+    from polyhead.demo import run_demo
+    from polyhead.views import write_figures
+
+    write_figures(json_file, run_demo(output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Shows the report of a dataset as tables that fit a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from polyhead.data.check import Found, LayerReport, Report, Spread
+from polyhead.data.dataset import TRAIN
+from polyhead.errors import from_here
+
+_LABELS = 6  # Labels of a layer that the table names.
+_NAMED = 3  # Labels and places that a sentence names.
+
+
+def view(report: Report) -> RenderableType:
+    """The whole report."""
+    parts: list[RenderableType] = [
+        Text.assemble((f"data.{report.name}", "bold"), f"  (sha256 {report.fingerprint[:12]})"),
+        _splits(report),
+        _lengths(report),
+    ]
+    if report.layers:
+        parts.append(_layers(report))
+    for title, style, sentences in (
+        ("To look at", "yellow", list(_warnings(report))),
+        ("Notes", "dim", list(map(from_here, report.notes))),
+    ):
+        if sentences:
+            parts.append(Text(title, "bold"))
+            parts.append(_bullets(sentences, style))
+    return Group(*parts)
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """A table whose first columns stand to the left, and whose others are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=number >= left)
+    return table
+
+
+def _bullets(sentences: Iterable[str], style: str) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for sentence in sentences:
+        grid.add_row(Text(" -", style), Text(sentence))
+    return grid
+
+
+def _splits(report: Report) -> Table:
+    table = _table("split", "examples", "words", "pieces", "repeated", "in train", "too long")
+    for name, split in report.splits.items():
+        table.add_row(
+            name,
+            f"{split.examples:,}",
+            f"{split.words.total:,}" if split.words else "-",
+            f"{split.pieces.total:,}",
+            _count(split.repeats, split.examples),
+            "-" if name == TRAIN or TRAIN not in report.splits else _count(split.in_train, split.examples),
+            _count(split.too_long, split.examples),
+        )
+    return table
+
+
+def _lengths(report: Report) -> Table:
+    table = _table("length of an example in", "split", "min", "median", "95 %", "max", left=2)
+    for unit in ("words", "pieces"):
+        for name, split in report.splits.items():
+            spread: Spread | None = getattr(split, unit)
+            if spread is not None:
+                figures = (spread.min, spread.median, spread.p95, spread.max)
+                table.add_row(unit, name, *(f"{figure:,}" for figure in figures))
+    return table
+
+
+def _layers(report: Report) -> Table:
+    table = _table("layer", "kind", "examples", left=2)
+    table.add_column("labels and how often they occur")
+    everything = sum(split.examples for split in report.splits.values())
+    for name, layer in report.layers.items():
+        present = sum(layer.present.values())
+        table.add_row(Text(name), layer.kind, "all" if present == everything else f"{present:,}", _contents(layer))
+    return table
+
+
+def _contents(layer: LayerReport) -> Text:
+    if layer.numbers is not None:
+        spread = layer.numbers
+        return Text(f"{spread.min:g} to {spread.max:g}, median {spread.median:g}")
+    shown = list(layer.most.items())[:_LABELS]
+    text = Text(" · ").join(Text.assemble(label, (f" {count:,}", "dim")) for label, count in shown)
+    more = layer.labels - len(shown)
+    return text.append(f" · {more:,} more" if more else "")
+
+
+def _warnings(report: Report) -> Iterator[str]:
+    for name, split in report.splits.items():
+        for found, one, many in (
+            (split.in_train, "stands in train too", "stand in train too"),
+            (split.contradictions, "repeats a text with other labels", "repeat a text with other labels"),
+            (split.too_long, f"is longer than {report.window} pieces", f"are longer than {report.window} pieces"),
+        ):
+            if found.count:
+                what = (
+                    f"1 example of {name} {one}" if found.count == 1 else f"{found.count:,} examples of {name} {many}"
+                )
+                yield f"{what}: {_listed(map(_without_folder, found.places), found.count)}"
+    for layer, seen in report.layers.items():
+        for name, unseen in seen.unseen.items():
+            labels = "1 label" if unseen.labels == 1 else f"{unseen.labels:,} labels"
+            times = "once" if unseen.occurrences == 1 else f"{unseen.occurrences:,} times"
+            yield f"{layer}: {labels} of {name} ({times}) never in train: {_listed(unseen.most, unseen.labels)}"
+
+
+def _listed(items: Iterable[str], count: int) -> str:
+    """The first few of ``count`` items."""
+    return ", ".join(list(items)[:_NAMED]) + (" ..." if count > _NAMED else "")
+
+
+def _without_folder(place: str) -> str:
+    return " = ".join(Path(end).name for end in place.split(" = "))
+
+
+def _count(found: Found, examples: int) -> str:
+    return f"{found.count:,} ({found.count / examples:.1%})" if found.count else "0"

@@ -1,0 +1,232 @@
+"""A dataset: the splits of one source of examples, with a fingerprint and notes."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from polyhead.data.example import KIND_NAMES, Example, Spans
+from polyhead.data.readers import read_raw
+from polyhead.data.spec import DataSpec
+from polyhead.data.tags import Tagging, recognise, tagged, with_spans
+from polyhead.data.text import Notes
+from polyhead.errors import PolyheadError, nearest
+
+__all__ = ["DataSpec", "Dataset", "load_dataset"]
+
+TRAIN, DEV, TEST = SPLITS = ("train", "dev", "test")
+_SEED = 0  # Of the choice of held-out examples; fixed, so that every run of a study holds out the same.
+_FINGERPRINTED = ("format", "layers", "text", "pair", "header", "separator", "delimiter", "scheme", "misc", "comments")
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The splits of one source of examples.
+
+    Attributes:
+        name: Its name in the recipe.
+        spec: What the user said about it.
+        splits: The examples of each split: "train", "dev", "test", as far as they were given and asked for.
+        fingerprint: The SHA-256 of the bytes of the files behind these splits and of how they were read;
+            the same wherever the files lie.
+        notes: What was left out or done by choice, counted; sentences for people.
+    """
+
+    name: str
+    spec: DataSpec
+    splits: dict[str, list[Example]]
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+
+def load_dataset(
+    name: str,
+    spec: DataSpec,
+    base: Path,
+    kinds: Mapping[str, type] | None = None,
+    splits: Sequence[str] = SPLITS,
+) -> Dataset:
+    """Reads the files of a dataset.
+
+    Args:
+        name: The name of the dataset, for errors.
+        spec: Its files, and what they hold.
+        base: The folder from which its paths are taken.
+        kinds: What the tasks want of its layers (see ``readers.read``).
+        splits: Which splits to read. One that the spec does not give is left out.
+
+    Raises:
+        PolyheadError: No split is given, a split is empty, no training example has a layer that is wished
+            for, or a file is at fault.
+    """
+    loading = _Loading(name, spec, base, dict(kinds or {}))
+    with _collector_paused():
+        read = {split: loading.split(split) for split in loading.given(splits)}
+        read = loading.with_spans(read)
+    found = {split: examples for split, examples in loading.divide(read).items() if split in splits}
+    loading.check_layers(found)
+    return Dataset(name, spec, found, loading.fingerprint(read), [*loading.notes, *loading.remarks])
+
+
+class _Loading:
+    """The steps of loading one dataset, and what they note."""
+
+    def __init__(self, name: str, spec: DataSpec, base: Path, kinds: dict[str, type]) -> None:
+        self.name, self.spec, self.base, self.kinds = name, spec, base, kinds
+        self.notes = Notes()
+        self.remarks: list[str] = []
+
+    def given(self, splits: Sequence[str]) -> list[str]:
+        """The splits to read from files: those asked for that have files; training too if dev is a share of it."""
+        for split in splits:
+            if split not in SPLITS:
+                raise PolyheadError(f"there is no split {split!r}", remedy=nearest(split, SPLITS))
+        wanted = set(splits) | ({TRAIN} if DEV in splits and isinstance(self.spec.dev, float) else set())
+        given = [split for split in SPLITS if split in wanted and self.paths(split)]
+        if isinstance(self.spec.dev, float) and not self.paths(TRAIN):
+            raise PolyheadError(
+                f"data.{self.name}: dev is a share of the training split ({self.spec.dev}), but there is none",
+                remedy="Name a file for `train`.",
+            )
+        if not given:
+            raise PolyheadError(
+                f"data.{self.name} names no file for {' or '.join(splits)}", remedy=f"Set {splits[0]} = a file."
+            )
+        return given
+
+    def paths(self, split: str) -> list[Path]:
+        """The files of a split; none if it is not given, or is held out from another."""
+        value = getattr(self.spec, split)
+        if value is None or isinstance(value, float):
+            return []
+        return [self.base / Path(one).expanduser() for one in ([value] if isinstance(value, str) else value)]
+
+    def split(self, split: str, notes: Notes | None = None) -> list[Example]:
+        """The examples of a split's files, with span tags not yet turned into spans."""
+        paths = self.paths(split)
+        notes = self.notes if notes is None else notes
+        found = chain.from_iterable(read_raw(path, self.spec, self.kinds, notes) for path in paths)
+        if split == TRAIN and not self._needs_whole_train():
+            examples = list(islice(found, self.spec.limit))
+        else:
+            examples = list(found)
+        if not examples:
+            files = ", ".join(str(path) for path in paths[1:])
+            raise PolyheadError(
+                f"the {split} split of data.{self.name} is empty" + (f" (as {files} are)" if files else ""),
+                remedy="Give it a file with examples, or take it out.",
+                file=paths[0],
+            )
+        return examples
+
+    def _needs_whole_train(self) -> bool:
+        """Whether a limit waits until all of the training split is read: for its scheme, or to hold out from it."""
+        return self.spec.limit is None or isinstance(self.spec.dev, float) or Spans in self.kinds.values()
+
+    def with_spans(self, read: dict[str, list[Example]]) -> dict[str, list[Example]]:
+        """The splits with spans in place of tags, by the scheme of the training split."""
+        layers = tagged(chain.from_iterable(read.values()), self.kinds)
+        if not layers:
+            return read
+        source = read.get(TRAIN)
+        if (
+            source is None
+            and self.spec.scheme is None
+            and self.paths(TRAIN)
+            and all(path.is_file() for path in self.paths(TRAIN))
+        ):
+            source = self.split(TRAIN, Notes())  # Only the scheme is taken from it.
+        if source is None:
+            source = list(chain.from_iterable(read.values()))
+        taggings: dict[str, Tagging] = {}
+        for layer in layers:
+            taggings[layer] = tagging = recognise(source, layer, self.spec.scheme)
+            self.remarks.append(f"{layer} is read as {tagging.scheme} tags")
+        return {split: [with_spans(example, taggings) for example in examples] for split, examples in read.items()}
+
+    def divide(self, read: dict[str, list[Example]]) -> dict[str, list[Example]]:
+        """Holds out the development split if it is a share of the training split, and applies the limit.
+
+        What is held out does not depend on the limit, so that runs on more and more data share a development split.
+        """
+        divided = dict(read)
+        share, limit = self.spec.dev, self.spec.limit
+        if isinstance(share, float) and TRAIN in read:
+            train = read[TRAIN]
+            n = max(1, round(share * len(train)))
+            if n >= len(train):
+                raise PolyheadError(
+                    f"dev = {share} of {len(train)} training examples leaves none to train on",
+                    remedy="Give a smaller share, or a file.",
+                    file=self.paths(TRAIN)[0],
+                )
+            held = set(random.Random(_SEED).sample(range(len(train)), n))
+            divided[TRAIN] = [example for index, example in enumerate(train) if index not in held]
+            divided[DEV] = [train[index] for index in sorted(held)]
+            self.remarks.append(f"dev is {n:,} of the {len(train):,} training examples, drawn with a fixed seed")
+        if limit is not None and TRAIN in divided:
+            before, divided[TRAIN] = len(divided[TRAIN]), divided[TRAIN][:limit]
+            if self._needs_whole_train() and before > limit:
+                self.remarks.append(f"train is the first {limit:,} of {before:,} examples (limit)")
+            else:
+                self.remarks.append(f"train is the first {len(divided[TRAIN]):,} examples (limit)")
+        return divided
+
+    def check_layers(self, splits: Mapping[str, Sequence[Example]]) -> None:
+        """Every wished layer is there in training, and of the kind that was wished; gaps are noted."""
+        for split, examples in splits.items():
+            for layer, kind in self.kinds.items():
+                missing = 0
+                for example in examples:
+                    value = example.layers.get(layer)
+                    if value is None:
+                        missing += 1
+                    elif not isinstance(value, kind):
+                        got = KIND_NAMES.get(type(value), type(value).__name__)
+                        wanted = KIND_NAMES.get(kind, kind.__name__)
+                        raise PolyheadError(
+                            f"layer {layer!r} holds {got}; a task wants {wanted}", file=example.file, line=example.line
+                        )
+                if missing == len(examples) and split == TRAIN:
+                    known = sorted({key for example in examples for key in example.layers})
+                    raise PolyheadError(
+                        f"no training example of data.{self.name} has the layer {layer!r}",
+                        remedy=nearest(layer, known),
+                        file=examples[0].file,
+                    )
+                if missing:
+                    self.remarks.append(f"{missing:,} of {len(examples):,} examples of {split} have no {layer!r}")
+
+    def fingerprint(self, splits: Mapping[str, object]) -> str:
+        """The SHA-256 of the files behind splits and of how they are read, whatever their names and places."""
+        digest = hashlib.sha256(self.spec.model_dump_json(include=set(_FINGERPRINTED)).encode())
+        digest.update(f"{self.spec.limit} {self.spec.dev if isinstance(self.spec.dev, float) else None}".encode())
+        for split in splits:
+            for path in self.paths(split):
+                with path.open("rb") as stream:
+                    digest.update(f"\n{split} ".encode() + hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keeps the cyclic collector away from what is read: many small objects and no cycles, a fifth of the time.
+
+    Freezing and unfreezing files the new objects as old ones; else the next young collection would visit them all.
+    """
+    if not gc.isenabled() or gc.get_freeze_count():
+        yield  # The caller manages the collector: leave it alone.
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()

@@ -1,0 +1,232 @@
+"""Turns a record (a row of a table, a JSON object) into an example: what CSV, TSV, JSONL and Parquet share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from polyhead.data.align import Offsets, align, ordered, over_words, trimmed, words_of
+from polyhead.data.example import WORDS, Example, Span, Tree, Value, WordLabels
+from polyhead.data.spec import PAIR, TEXT, UNUSED, DataSpec
+from polyhead.data.text import Notes, short
+from polyhead.data.values import from_json, natural_kind
+from polyhead.errors import PolyheadError, nearest
+
+Record: TypeAlias = Mapping[str, object]
+"""A row by column, or a JSON object by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which field of a record is what.
+
+    Attributes:
+        text, pair, words: The fields of the text, of the second text (None: there is none), of the words.
+        layers: Layer to field; None: every other field is a layer of its own name.
+        kinds: What the tasks want of a layer.
+        separator: What stands between several labels in one cell.
+        words_named: Whether the user named the field of the words; if not, it is used only if it fits.
+    """
+
+    text: str
+    pair: str | None
+    words: str
+    layers: Mapping[str, str] | None
+    kinds: Mapping[str, type]
+    separator: str
+    words_named: bool
+
+    @classmethod
+    def of(cls, spec: DataSpec, kinds: Mapping[str, type]) -> Fields:
+        """The fields that a spec names; a wished layer that it does not name is the field of that name.
+
+        Where the spec lists names in column order, records are keyed by these names (see :func:`roles`).
+        """
+        wished = {layer: layer for layer in kinds}
+        if isinstance(spec.layers, list) and spec.layers:
+            names = roles(spec)
+            own = {name: name for name in names if name not in (TEXT, PAIR, WORDS, UNUSED)}
+            pair = PAIR if PAIR in names else None
+            return cls(TEXT, pair, WORDS, wished | own, kinds, spec.separator, WORDS in names)
+        return cls(
+            text=spec.column(TEXT) or TEXT,
+            pair=spec.column(PAIR),
+            words=spec.column(WORDS) or WORDS,
+            layers=wished | spec.named if spec.layers or kinds else None,
+            kinds=kinds,
+            separator=spec.separator,
+            words_named=WORDS in spec.layers,
+        )
+
+    def check(self, columns: Sequence[str], file: str, line: int | None = None, remedy: str = "") -> None:
+        """Holds the names against the columns that a file has.
+
+        Raises:
+            PolyheadError: A named column is not there; the remedy names the nearest that is.
+        """
+        wanted: dict[str, str] = {}
+        if self.words_named:
+            wanted[WORDS] = self.words
+        elif self.words not in columns:
+            wanted[TEXT] = self.text
+        if self.pair is not None:
+            wanted[PAIR] = self.pair
+        for role, column in (wanted | dict(self.layers or {})).items():
+            if column not in columns:
+                what = f"no column {column!r}" + (f" (for {role!r})" if role != column else "")
+                raise PolyheadError(what, remedy=nearest(column, columns) + remedy, file=file, line=line)
+
+
+def roles(spec: DataSpec) -> list[str]:
+    """What each column is, where ``layers`` lists names in column order: a layer, or words, text, pair or _."""
+    return [{spec.text: TEXT, spec.pair or PAIR: PAIR}.get(name, name) for name in spec.layers]
+
+
+class Records:
+    """Turns the records of one file into examples."""
+
+    def __init__(self, fields: Fields, file: str, notes: Notes) -> None:
+        self.fields, self.file, self.notes = fields, file, notes
+        # Wished layers that no record has had yet, and the names of fields seen meanwhile.
+        self._unseen = set(fields.layers or ())
+        self._seen: set[str] = set()
+
+    def example(self, record: Record, line: int) -> Example:
+        """The example of a record; ``line`` is its line or row, for errors.
+
+        Raises:
+            PolyheadError: A value is not what it should be.
+        """
+        try:
+            return self._example(record, line)
+        except ValueError as error:
+            raise PolyheadError(str(error), file=self.file, line=line) from None
+
+    def finish(self) -> None:
+        """Refuses a layer that no record had; to be called after the last record.
+
+        Raises:
+            PolyheadError: Its remedy names the nearest field that some record has.
+        """
+        if self._unseen and self._seen and self.fields.layers:
+            name = self.fields.layers[min(self._unseen)]
+            raise PolyheadError(f"no record has a field {name!r}", remedy=nearest(name, self._seen), file=self.file)
+
+    def _example(self, record: Record, line: int) -> Example:
+        fields = self.fields
+        words = _words(record, fields)
+        has_text = words is None or record.get(fields.text) is not None
+        text = _text(record, fields.text, TEXT) if has_text else None
+        gold = _Gold(text, words, None, {}, {})
+        if words is not None and text is not None:
+            gold.offsets = align(text, words)
+            if gold.offsets is None:
+                here = "whose words do not spell its text (read without offsets) in"
+                self.notes.add(self.file, f"record {here}", f"records {here}")
+        for layer, name in self._layers(record):
+            self._add(gold, layer, name, record[name])
+        self._place(gold)
+        pair = None if fields.pair is None else _text(record, fields.pair, PAIR)
+        return Example(gold.words or (), text, pair, gold.layers, gold.offsets, self.file, line)
+
+    def _layers(self, record: Record) -> Iterable[tuple[str, str]]:
+        """The layers that this record has a value for, and their fields."""
+        fields = self.fields
+        if fields.layers is None:
+            taken = {fields.text, fields.pair, fields.words}
+            return [(name, name) for name, value in record.items() if name not in taken and value is not None]
+        if self._unseen:
+            self._seen.update(record)
+            self._unseen -= {layer for layer, name in fields.layers.items() if name in record}
+        return [(layer, name) for layer, name in fields.layers.items() if record.get(name) is not None]
+
+    def _add(self, gold: _Gold, layer: str, name: str, raw: object) -> None:
+        """Adds one layer from its raw value."""
+        n = len(gold.words or ())
+        kind = self.fields.kinds.get(layer) or natural_kind(raw, n)
+        if kind is None:
+            here = f"of {name!r} that no layer can hold, left out of"
+            self.notes.add(self.file, f"value {here}", f"values {here}")
+            return
+        try:
+            value = from_json(raw, kind, self.fields.separator)
+            length = (
+                len(value.heads if isinstance(value, Tree) else value) if isinstance(value, Tree | WordLabels) else n
+            )
+            if length != n:
+                remedy = "" if n else "; name the field that holds the words in `layers`"
+                raise ValueError(f"{length} labels for {n} words{remedy}")
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if isinstance(value, list):
+            gold.raw_spans[layer] = value
+        elif value is not None:
+            gold.layers[layer] = value
+
+    def _place(self, gold: _Gold) -> None:
+        """Turns raw spans into spans over words; they count characters of the text, or words where there is no text."""
+        if not gold.raw_spans:
+            return
+        if gold.text is None:
+            n = len(gold.words or ())
+            gold.layers |= {layer: ordered(spans, n, "words") for layer, spans in gold.raw_spans.items()}
+            return
+        spans = {layer: trimmed(raw, gold.text) for layer, raw in gold.raw_spans.items()}
+        if gold.words is None:
+            gold.offsets, cut = words_of(gold.text, [span for layer in spans.values() for span in layer])
+            gold.words = tuple([gold.text[start:end] for start, end in gold.offsets])
+            here = "cut at the edge of a span in"
+            self.notes.add(self.file, f"word {here}", f"words {here}", cut)
+        if gold.offsets is None:
+            raise ValueError("spans count the characters of the text, but the words do not spell the text")
+        gold.layers |= {layer: over_words(raw, gold.offsets, gold.text) for layer, raw in spans.items()}
+
+
+@dataclass(slots=True)
+class _Gold:
+    """What is known of a record while its layers are read; spans over characters wait for the words."""
+
+    text: str | None
+    words: tuple[str, ...] | None
+    offsets: Offsets | None
+    layers: dict[str, Value]
+    raw_spans: dict[str, list[Span]]
+
+
+def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
+    """The words of a record, from a list or a string with white space between; None if it has none."""
+    value = record.get(fields.words)
+    # A field that nobody named is taken for the words only if it can hardly be anything else.
+    likely = isinstance(value, list) or (value is not None and record.get(fields.text) is None)
+    if not (fields.words_named or likely):
+        return None
+    words = value.split() if isinstance(value, str) else value
+    if not isinstance(words, list) or not words:
+        raise ValueError(f"{fields.words} is not a list of words: {short(value)}")
+    for index, word in enumerate(words, start=1):
+        if not isinstance(word, str) or not word or word.isspace():
+            raise ValueError(f"{fields.words}: word {index} of {len(words)} is {short(word)}, which is no word")
+        _refuse_surrogates(word)
+    return tuple(words)
+
+
+def _text(record: Record, name: str, role: str) -> str:
+    value = record.get(name)
+    if value is None:
+        remedy = "is null" if name in record else nearest(name, record)
+        raise ValueError(f"no {role}: field {name!r} {remedy}")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a text: {short(value)}")
+    if not value or value.isspace():
+        raise ValueError(f"{name} is empty; give it a text, or take the record out")
+    _refuse_surrogates(value)
+    return value
+
+
+def _refuse_surrogates(text: str) -> None:
+    r"""JSON can spell half a character (``\ud83d`` alone), which no file and no tokenizer can take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"half of a surrogate pair in {short(text)}") from None

@@ -1,0 +1,92 @@
+"""What a user says about a dataset: its files, and what their columns or fields mean."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from polyhead.data.example import WORDS
+
+TEXT, PAIR, UNUSED = "text", "pair", "_"
+RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED})
+"""Names with a meaning of their own in a list of columns; no layer may have one of them."""
+
+CONLLU_LAYERS = ("lemma", "upos", "xpos", "feats", "tree")
+"""The layers that every CoNLL-U file may hold."""
+
+Format = Literal["conllu", "columns", "csv", "tsv", "jsonl", "parquet", "text"]
+Scheme = Literal["IOB1", "IOB2", "BIOES"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class DataSpec(BaseModel):
+    """The files of one dataset, and how to read them: the ``[data.NAME]`` table of a recipe."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    format: Format | None = Field(
+        default=None, description="The format of the files; without it each file's suffix says."
+    )
+    train: str | list[str] | None = Field(default=None, description="The training file, or files.")
+    dev: str | list[str] | Share | None = Field(
+        default=None,
+        description="The development file or files, or the share of the training split to hold out, as 0.1.",
+    )
+    test: str | list[str] | None = Field(default=None, description="The test file, or files.")
+    layers: list[str] | dict[str, str] = Field(
+        default_factory=list,
+        description=(
+            "What the columns hold: names in column order (words, text, pair, _ for a column not used, else a layer), "
+            "or a table from layer to the name of its column or field."
+        ),
+    )
+    text: str = Field(default=TEXT, description="The column or field that holds the text.")
+    pair: str | None = Field(default=None, description="The column or field that holds the second text of a pair.")
+    header: bool | None = Field(
+        default=None, description="Whether the first row names the columns; without it the file and `layers` say."
+    )
+    separator: str = Field(default="|", min_length=1, description="What stands between several labels in one cell.")
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="What stands between columns; without it the file says."
+    )
+    scheme: Scheme | None = Field(
+        default=None, description="How tags mark spans (IOB1, IOB2, BIOES); without it the training split says."
+    )
+    misc: dict[str, str] = Field(
+        default_factory=dict, description="CoNLL-U: a table from layer to the key that holds it in the MISC column."
+    )
+    comments: dict[str, str] = Field(
+        default_factory=dict, description="CoNLL-U: a table from layer to the key of the comment that holds it."
+    )
+    limit: int | None = Field(
+        default=None, gt=0, description="Use only the first examples of the training split, this many."
+    )
+    licence: str | None = Field(default=None, description="The licence of the data, for the model's own record.")
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        """Names of layers are not used twice and do not take a name that has a meaning of its own."""
+        if isinstance(self.layers, list):
+            twice = {name for name in self.layers if name != UNUSED and self.layers.count(name) > 1}
+            if twice:
+                raise ValueError(f"layers names {sorted(twice)[0]!r} twice; use '_' for a column that is not used")
+        elif UNUSED in self.layers:
+            raise ValueError("layers has a layer named '_'; leave a column that is not used out of the table")
+        for table, keys in (("misc", self.misc), ("comments", self.comments)):
+            taken = RESERVED | set(CONLLU_LAYERS) | (set(self.misc) if table == "comments" else set())
+            for layer in keys:
+                if layer in taken:
+                    raise ValueError(f"{table} names a layer {layer!r}, but that name is taken; choose another")
+        return self
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Layer to column or field, where ``layers`` is a table; without the names that are no layers."""
+        table = self.layers if isinstance(self.layers, dict) else {}
+        return {layer: column for layer, column in table.items() if layer not in RESERVED}
+
+    def column(self, role: str) -> str | None:
+        """The column or field of ``words``, ``text`` or ``pair``; None where no pair is wanted."""
+        default = {TEXT: self.text, PAIR: self.pair, WORDS: WORDS}[role]
+        return self.layers.get(role, default) if isinstance(self.layers, dict) else default

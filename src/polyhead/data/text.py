@@ -1,0 +1,190 @@
+"""Lines of text files, and notes of what the readers left out: what all readers share."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, TypeAlias, cast
+
+from polyhead.data.example import Example
+from polyhead.errors import PolyheadError, nearest
+
+Source: TypeAlias = str | Path | BinaryIO
+"""A path, ``-`` for standard input, or an open binary file."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BLOCK = 1 << 18  # Bytes read at a time.
+
+
+class Notes:
+    """What was left out or done by choice, counted by file, in the order of first occurrence."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, file: str, one: str, many: str, count: int = 1) -> None:
+        """Counts one thing: ``one`` and ``many`` are the words for it, as ``"empty line left out"``."""
+        if count:
+            self._counts[file, one, many] += count
+
+    def __iter__(self) -> Iterator[str]:
+        """Each note, as ``3 empty lines left out of x.tsv``."""
+        for (file, one, many), count in self._counts.items():
+            yield f"{count:,} {one if count == 1 else many} {file}"
+
+
+def name_of(source: Source) -> str:
+    """What errors and examples call a source."""
+    if isinstance(source, str | Path):
+        return "<stdin>" if str(source) == "-" else str(source)
+    return str(getattr(source, "name", "<stream>"))
+
+
+def short(value: object, width: int = 60) -> str:
+    """A value as errors show it: quoted, and cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= width else shown[: width - 4] + "..." + shown[-1]
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[io.BufferedReader]:
+    """A source opened for reading bytes, gzip undone where its content is gzip; closes only what it opened.
+
+    Raises:
+        PolyheadError: The file is missing, is a folder, or cannot be opened.
+    """
+    own: list[io.BufferedReader] = []
+    if isinstance(source, str | Path) and str(source) != "-":
+        own.append(_open(Path(source)))
+        reader = own[0]
+    else:
+        stream = sys.stdin.buffer if isinstance(source, str | Path) else source
+        # At run time a BufferedReader takes any binary file; the stubs ask for a raw one.
+        reader = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
+    try:
+        if reader.peek(2)[:2] == GZIP_MAGIC:
+            yield io.BufferedReader(gzip.GzipFile(fileobj=reader))
+        else:
+            yield reader
+    finally:
+        if own:
+            own[0].close()
+        elif reader is not source and reader is not sys.stdin.buffer:
+            reader.detach()  # Else the wrapper would close the caller's file when it goes.
+
+
+def _open(path: Path) -> io.BufferedReader:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise missing_file(path) from None
+    except IsADirectoryError:
+        raise PolyheadError("this is a folder, not a file", remedy="Name a file in it.", file=path) from None
+    except OSError as error:
+        raise PolyheadError(f"cannot open the file: {error.strerror}", file=path) from None
+
+
+def missing_file(path: Path) -> PolyheadError:
+    """The error for a file that is not there; its remedy names the nearest file that is."""
+    folder = path.parent
+    if not folder.is_dir():
+        return PolyheadError("no such file", remedy=f"There is no folder {str(folder)!r} either.", file=path)
+    siblings = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    close = nearest(path.name, siblings)
+    return PolyheadError("no such file", remedy=close if close.startswith("Did") else "Check the path.", file=path)
+
+
+def lines(source: Source) -> Iterator[tuple[int, str]]:
+    r"""Each line of a UTF-8 text file with its number, counted from 1, without its line end.
+
+    A byte order mark is dropped; lines end with ``\n`` or ``\r\n`` and nothing else (a line separator
+    such as U+2028 stays in its line); gzip is recognised by its content. The file is streamed.
+
+    Raises:
+        PolyheadError: The file cannot be opened, is not UTF-8, or is broken gzip.
+    """
+    name = name_of(source)
+    done = 0
+    for block in _blocks(source, name):
+        try:
+            text = block.decode("utf-8")
+        except UnicodeDecodeError as error:
+            yield from enumerate(_decoded_before(block, error.start), start=done + 1)
+            raise _not_utf8(block, error, name, done) from None
+        found = text.split("\n")
+        if not found[-1]:
+            found.pop()  # What follows the last line end is no line.
+        if "\r\n" in text or text.endswith("\r"):
+            found = [line.removesuffix("\r") for line in found]
+        yield from enumerate(found, start=done + 1)
+        done += len(found)
+
+
+def _blocks(source: Source, name: str) -> Iterator[bytes]:
+    """The bytes of a source in blocks of whole lines: decoding a block is far faster than decoding its lines."""
+    parts: list[bytes] = []
+    first = True
+    with opened(source) as stream:
+        while True:
+            try:
+                part = stream.read1(_BLOCK)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                remedy = "Fetch or compress the file anew."
+                raise PolyheadError(f"broken gzip: {error}", remedy=remedy, file=name) from None
+            end = part.rfind(b"\n") + 1 if part else 0
+            if part and not end:
+                parts.append(part)
+                continue
+            block = b"".join((*parts, part[:end]))
+            parts = [part[end:]]
+            if block:
+                yield _first(block, name) if first else block
+                first = False
+            if not part:
+                return
+
+
+def _decoded_before(block: bytes, broken: int) -> list[str]:
+    """The lines of a block before the one that holds the byte at ``broken``."""
+    good = block[: block.rfind(b"\n", 0, broken) + 1].decode("utf-8")
+    return [line.removesuffix("\r") for line in good.split("\n")[:-1]]
+
+
+def _not_utf8(block: bytes, error: UnicodeDecodeError, name: str, done: int) -> PolyheadError:
+    place = error.start - (block.rfind(b"\n", 0, error.start) + 1)
+    return PolyheadError(
+        f"byte 0x{block[error.start]:02x} at byte {place + 1} of the line is not UTF-8",
+        remedy="Save the file as UTF-8 (iconv -f latin-1 -t utf-8, if it is Latin-1).",
+        file=name,
+        line=done + block.count(b"\n", 0, error.start) + 1,
+    )
+
+
+def _first(block: bytes, name: str) -> bytes:
+    """The first block without its byte order mark; refuses what is plainly UTF-16 or binary."""
+    if block.startswith(UTF16_MARKS) or b"\0" in block:
+        raise PolyheadError(
+            "the file is not UTF-8 text: it looks like UTF-16, or is binary",
+            remedy="Save the file as UTF-8 (iconv -f utf-16 -t utf-8), or set `format` if it is of another format.",
+            file=name,
+            line=1,
+        )
+    return block.removeprefix(BOM)
+
+
+def read_text(source: Source, _spec: object, _kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
+    """Plain text: each line that is not blank is one example with a text and no layers."""
+    name = name_of(source)
+    for number, line in lines(source):
+        if not line or line.isspace():
+            notes.add(name, "empty line left out of", "empty lines left out of")
+        else:
+            yield Example(text=line, file=name, line=number)

@@ -1,0 +1,64 @@
+"""Scores of a model on examples with gold, each task by its own scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from polyhead.data.example import Example
+from polyhead.model import Model
+from polyhead.nn.pieces import Pieces
+from polyhead.predict import answer
+from polyhead.tasks import Task
+
+Scores = dict[str, dict[str, float]]
+"""A task's name, then its figures by their usual names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """Examples with gold, and their pieces, so that nothing is tokenised twice.
+
+    Attributes:
+        examples: The examples.
+        items: Their pieces.
+    """
+
+    examples: Sequence[Example]
+    items: Sequence[Pieces]
+
+
+def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
+    """Score tasks on the datasets that they learn from; a dataset is encoded once for all its tasks.
+
+    Tasks whose dataset is missing or holds no example of their layer get no scores.
+
+    Args:
+        model: In evaluation mode.
+        gold: The examples of each dataset.
+        tasks: The tasks to score.
+    """
+    scores: Scores = {}
+    for data, split in gold.items():
+        here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
+        here = [task for task in here if any(task.carries(example) for example in split.examples)]
+        if not here:
+            continue
+        answers = answer(model, split.items, [task.name for task in here])
+        for task in here:
+            rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
+            predicted = [answers[i][task.name].value for i in rows]
+            scores[task.name] = task.score([split.examples[i] for i in rows], predicted)
+    return {name: scores[name] for name in tasks if name in scores}
+
+
+def mean_score(scores: Scores, tasks: Mapping[str, Task]) -> float | None:
+    """The mean over tasks of each one's main figure, higher being better; ``None`` without scores."""
+    mains = [main_score(scores, task) for name, task in tasks.items() if name in scores]
+    return sum(mains) / len(mains) if mains else None
+
+
+def main_score(scores: Scores, task: Task) -> float:
+    """The figure that says which weights are best for a task; higher is better."""
+    figure = scores[task.name][task.metric]
+    return -figure if task.lower_is_better else figure

@@ -1,0 +1,187 @@
+"""A model: one encoder and a head for each task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from polyhead.data.example import Prediction
+from polyhead.errors import PolyheadError
+from polyhead.files import whole, write_json
+from polyhead.nn.batch import Batch
+from polyhead.nn.encoder import Encoder
+from polyhead.nn.loading import load_saved_encoder
+from polyhead.nn.precision import Precision, autocast, halve_linear_weights
+from polyhead.tasks import Head, LossSum, Task, describe_task, restore_task
+
+BEST = "best"
+"""The folder of a run that holds each task's own best weights."""
+
+TRANSFORMER = "encoder.transformer."
+"""What the names of the weights begin with that are saved in the ``encoder`` folder."""
+
+FORMAT = 1
+"""The version of the folder's layout; raised when an older polyhead could not read a newer folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The gold of one task in a batch.
+
+    Attributes:
+        rows: The examples that carry the layer, by their place in the batch.
+        gold: What ``Task.target`` gave for each of them.
+    """
+
+    rows: list[int]
+    gold: list[Any]
+
+
+class Model(nn.Module):
+    """One encoder and a head for each task.
+
+    Args:
+        encoder: The shared encoder.
+        tasks: The tasks by name, prepared.
+        info: Whatever should be kept beside the weights, such as the datasets' formats; plain data for JSON.
+    """
+
+    def __init__(self, encoder: Encoder, tasks: Mapping[str, Task], info: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.tasks = dict(tasks)
+        self.info: dict[str, Any] = dict(info or {})
+        self.heads = nn.ModuleDict()
+        for name, task in tasks.items():  # not by add_module, which refuses names like "type" that modules have, too
+            self.heads._modules[name] = task.head(encoder)
+        self.precision: Precision = "fp32"
+
+    def head(self, name: str) -> Head:
+        """The head of a task."""
+        return cast(Head, self.heads[name])
+
+    def loss(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
+        """The loss of each task that some example of the batch carries; the batch is encoded once."""
+        with autocast(self.encoder.device, self.precision):
+            encoding = self.encoder(batch)
+            return {
+                name: self.head(name).loss(encoding.select(target.rows), target.gold)
+                for name, target in targets.items()
+                if target.rows
+            }
+
+    def predict(self, batch: Batch, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[Prediction]]:
+        """The answers of each wanted task for some examples of the batch, which is encoded once.
+
+        Args:
+            batch: The examples.
+            wanted: For each task the examples to answer, by their place in the batch.
+        """
+        with torch.inference_mode(), autocast(self.encoder.device, self.precision):
+            encoding = self.encoder(batch)
+            return {
+                name: self.head(name).predict(encoding.select(rows)) if len(rows) else []
+                for name, rows in wanted.items()
+            }
+
+    def use(self, precision: Precision) -> Model:
+        """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""
+        if precision == "bf16":
+            halve_linear_weights(self)
+        self.precision = precision
+        return self
+
+    def save(self, folder: Path) -> None:
+        """Write the model as a folder: ``config.json``, ``model.safetensors`` (heads) and ``encoder/``."""
+        with whole(folder) as draft:
+            self.encoder.save(draft / "encoder")
+            config = {
+                "polyhead_format": FORMAT,
+                "encoder": self.encoder.describe(),
+                "tasks": [describe_task(task) for task in self.tasks.values()],
+                "info": self.info,
+            }
+            write_json(draft / "config.json", config)
+            own = {name: t for name, t in self.state_dict().items() if not name.startswith(TRANSFORMER)}
+            save_file(
+                {name: tensor.contiguous() for name, tensor in own.items()},
+                draft / "model.safetensors",
+                metadata={"format": "pt"},
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Read a model that ``save`` wrote.
+
+        Raises:
+            PolyheadError: The folder holds no model, or one that a newer polyhead wrote.
+        """
+        path = folder / "config.json"
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            version = config["polyhead_format"]
+        except FileNotFoundError as error:
+            raise PolyheadError(
+                f"There is no model in {str(folder)!r}.", remedy="Give the folder of a run that has finished a stage."
+            ) from error
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise PolyheadError(f"This is not a polyhead model: {error}.", file=path) from error
+        if version > FORMAT:
+            raise PolyheadError(f"A newer polyhead wrote this model (format {version}).", remedy="Update polyhead.")
+        encoder = load_saved_encoder(folder / "encoder", config["encoder"])
+        tasks = [restore_task(saved) for saved in config["tasks"]]
+        with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
+            model = cls(encoder, {task.name: task for task in tasks}, config["info"])
+        missing = model.load_state_dict(_weights(folder / "model.safetensors"), strict=False).missing_keys
+        lost = [name for name in missing if not name.startswith(TRANSFORMER)]
+        if lost:
+            raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=folder / "model.safetensors")
+        return model.eval()
+
+
+def load_model(folder: Path, best: str | None = None) -> Model:
+    """The model of a run, or of a model folder itself.
+
+    Args:
+        folder: A run, or a folder that ``Model.save`` wrote.
+        best: A task whose own best weights to take.
+
+    Raises:
+        PolyheadError: There is no model, or no such task.
+    """
+    if not folder.is_dir():
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
+    if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
+        raise PolyheadError(
+            f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
+        )
+    model = Model.load(folder / "model" if (folder / "model").is_dir() else folder)
+    if best is not None:
+        path = folder / BEST / "tasks.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if best not in known:
+            raise PolyheadError(
+                f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."
+            )
+        model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
+    return model
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a file.
+
+    Raises:
+        PolyheadError: It is missing or broken.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error

@@ -1,0 +1,1 @@
+"""Bricks: batches, encoders and the layers that heads are made of."""

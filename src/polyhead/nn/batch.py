@@ -1,0 +1,224 @@
+"""Batches: examples of any dataset laid out as rows of pieces, long texts as several overlapping rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
+
+OVERLAP = 0.25
+"""The share of a window that it has in common with the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples as rows of pieces. A text longer than the encoder's window takes several rows.
+
+    Attributes:
+        ids: Piece ids. Shape (rows, pieces).
+        mask: True where there is a piece; ``None`` if no row is filled up. Shape (rows, pieces).
+        types: Type ids; ``None`` if all are 0. Shape (rows, pieces).
+        owners: The example of each row; ``None`` if row i is example i. Shape (rows,).
+        words: For each word of the batch the index of its first piece in ``ids.flatten()``. Shape (all words,).
+        texts: The words of each example (none for raw text).
+        case: How the word of each piece is capitalised, where the tokenizer drops that; ``None`` if no word is.
+            Shape (rows, pieces).
+    """
+
+    ids: Tensor
+    mask: Tensor | None
+    types: Tensor | None
+    owners: Tensor | None
+    words: Tensor
+    texts: tuple[tuple[str, ...], ...]
+    case: Tensor | None = None
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.texts)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        if device.type == "cpu":
+            return self
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Batch(
+            self.ids.to(device, non_blocking=True),
+            move(self.mask),
+            move(self.types),
+            move(self.owners),
+            self.words.to(device, non_blocking=True),
+            self.texts,
+            move(self.case),
+        )
+
+
+def windows(length: int, room: int) -> list[tuple[int, int]]:
+    """Where to cut ``length`` pieces into windows of at most ``room`` that overlap by a quarter."""
+    if length <= room:
+        return [(0, length)]
+    step = max(1, room - int(room * OVERLAP))
+    starts = [*list(range(0, length - room, step)), length - room]
+    return [(start, start + room) for start in starts]
+
+
+def cut_batches(order: Ints, lengths: Ints, rows: Ints, budget: int) -> list[Ints]:
+    """Cut a sequence of examples into batches of at most ``budget`` pieces, filling included.
+
+    A text longer than the budget makes a batch of its own.
+
+    Args:
+        order: Examples; neighbours share a batch.
+        lengths: For each example the length of its longest row.
+        rows: For each example its number of rows.
+        budget: The most pieces in a batch.
+    """
+    batches, start, longest, height = [], 0, 0, 0
+    for i, example in enumerate(order):
+        longest_now = max(longest, int(lengths[example]))
+        height_now = height + int(rows[example])
+        if i > start and longest_now * height_now > budget:
+            batches.append(order[start:i])
+            start, longest_now, height_now = i, int(lengths[example]), int(rows[example])
+        longest, height = longest_now, height_now
+    if start < len(order):
+        batches.append(order[start:])
+    return batches
+
+
+def rows_of(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
+    """How many rows an example takes in a batch."""
+    return len(windows(len(pieces.ids), window - tokenizer.single.size)) if not len(pieces.pair) else 1
+
+
+def padded_length(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
+    """The length of an example's longest row, special pieces included."""
+    frame = tokenizer.double if len(pieces.pair) else tokenizer.single
+    return min(pieces.length + frame.size, window)
+
+
+def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> Batch:
+    """Lay examples out as rows.
+
+    A word of a text with several windows is read in the window where it stands furthest from an edge. The texts of a
+    pair that do not fit are cut, the longer one first.
+
+    Args:
+        items: The pieces of each example.
+        tokenizer: Gives the special pieces.
+        window: The most pieces a row may have, special ones included.
+    """
+    rows: list[_Row] = []
+    owners: list[int] = []
+    places: list[Ints] = []  # per example: (row, column) of each word, shape (words, 2)
+    for index, item in enumerate(items):
+        if len(item.pair):
+            row = _pair_row(item, tokenizer, window)
+            starts = np.minimum(item.starts + len(tokenizer.double.before), row.second - 1)
+            places.append(np.stack([np.full_like(starts, len(rows)), starts], axis=1))
+            rows.append(row)
+            owners.append(index)
+        else:
+            cuts = windows(len(item.ids), window - tokenizer.single.size)
+            places.append(_places(item.starts, cuts, len(rows), len(tokenizer.single.before)))
+            rows += [_single_row(item, tokenizer, start, end) for start, end in cuts]
+            owners += [index] * len(cuts)
+    return _fill(rows, owners, places, tokenizer, tuple(item.words for item in items))
+
+
+class _Row(NamedTuple):
+    """A row before it is filled up.
+
+    Attributes:
+        ids: Piece ids, special ones included. Shape (pieces,).
+        second: Where the second text starts; the row's length where there is none.
+        case: The case of each piece's word, if any has a capital. Shape (pieces,).
+    """
+
+    ids: Ints
+    second: int
+    case: Ints | None
+
+
+def _fill(
+    rows: list[_Row],
+    owners: list[int],
+    places: list[Ints],
+    tokenizer: PieceTokenizer,
+    texts: tuple[tuple[str, ...], ...],
+) -> Batch:
+    lengths = np.fromiter((len(row.ids) for row in rows), dtype=np.int64, count=len(rows))
+    width = int(lengths.max())
+    ids = np.full((len(rows), width), tokenizer.padding, dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = row.ids
+    case = None
+    if any(row.case is not None for row in rows):
+        case = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            if row.case is not None:
+                case[i, : len(row.case)] = row.case
+    columns = np.arange(width)
+    mask = None if (lengths == width).all() else columns < lengths[:, None]
+    types = None
+    if any(row.second < len(row.ids) for row in rows):
+        first_type, second_type = tokenizer.double.types
+        types = np.where(columns < np.asarray([row.second for row in rows])[:, None], first_type, second_type)
+        types = None if not types.any() else types
+    place = np.concatenate(places)
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=None if mask is None else torch.from_numpy(mask),
+        types=None if types is None else torch.from_numpy(types),
+        owners=None if len(owners) == len(places) else torch.tensor(owners),
+        words=torch.from_numpy(place[:, 0] * width + place[:, 1]),
+        texts=texts,
+        case=None if case is None else torch.from_numpy(case),
+    )
+
+
+def _single_row(item: Pieces, tokenizer: PieceTokenizer, start: int, end: int) -> _Row:
+    before, after = (np.asarray(part, dtype=np.int64) for part in (tokenizer.single.before, tokenizer.single.after))
+    ids = np.concatenate([before, item.ids[start:end], after])
+    case = None
+    if item.case is not None:
+        case = np.concatenate([np.zeros_like(before), item.case[start:end], np.zeros_like(after)])
+    return _Row(ids, len(ids), case)
+
+
+def _pair_row(item: Pieces, tokenizer: PieceTokenizer, window: int) -> _Row:
+    frame = tokenizer.double
+    room = window - frame.size
+    first, second = len(item.ids), len(item.pair)
+    if first + second > room:
+        shorter = min(first, second, room // 2)
+        first, second = (shorter, room - shorter) if first <= second else (room - shorter, shorter)
+    before, between, after = (np.asarray(part, dtype=np.int64) for part in (frame.before, frame.between, frame.after))
+    ids = np.concatenate([before, item.ids[:first], between, item.pair[:second], after])
+    case = None
+    if item.case is not None:
+        left, right = item.case[:first], item.case[len(item.ids) :][:second]
+        zeros = [np.zeros_like(part) for part in (before, between, after)]
+        case = np.concatenate([zeros[0], left, zeros[1], right, zeros[2]])
+    return _Row(ids, len(before) + first + len(between), case)
+
+
+def _places(starts: Ints, cuts: list[tuple[int, int]], first_row: int, before: int) -> Ints:
+    """The row and column of each word's first piece. Shape (words, 2)."""
+    if len(cuts) == 1:
+        return np.stack([np.full_like(starts, first_row), starts + before], axis=1)
+    bounds = np.asarray(cuts)  # (windows, 2)
+    margin = np.minimum(starts[:, None] - bounds[:, 0], bounds[:, 1] - 1 - starts[:, None])  # (words, windows)
+    margin[:, 0] = np.where(starts < bounds[0, 1], bounds[0, 1] - 1 - starts, -1)  # no text is missing at the left
+    margin[:, -1] = np.where(starts >= bounds[-1, 0], starts - bounds[-1, 0], -1)  # nor at the right
+    best = margin.argmax(axis=1)
+    return np.stack([first_row + best, starts - bounds[best, 0] + before], axis=1)

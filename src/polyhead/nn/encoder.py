@@ -1,0 +1,206 @@
+"""The encoder: a transformer and its tokenizer; and its output, an encoding, with views for each kind of head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polyhead.data.example import Example
+from polyhead.nn.batch import Batch, collate, padded_length, rows_of
+from polyhead.nn.dropout import replace_dropout
+from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
+
+_QUERIES = ("query", "q_lin", "query_proj")
+"""What the families call the projection that only an attention module has."""
+
+
+class Encoding:
+    """What the encoder made of a batch, or of some of its examples. Views are made when first asked for.
+
+    Args:
+        hidden: The encoder's last layer. Shape (rows, pieces, width).
+        batch: What was encoded.
+    """
+
+    def __init__(self, hidden: Tensor, batch: Batch) -> None:
+        self.hidden = hidden
+        self.batch = batch
+        self.texts: Sequence[tuple[str, ...]] = batch.texts
+        self.counts: Sequence[int] = [len(words) for words in batch.texts]
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.counts)
+
+    def select(self, chosen: Sequence[int]) -> Encoding:
+        """The encoding of some of the examples, in the given order; nothing is encoded again."""
+        return self if list(chosen) == list(range(len(self))) else _Selection(self, chosen)
+
+    @cached_property
+    def sentence(self) -> Tensor:
+        """The mean over all pieces of each text, over all its windows. Shape (batch, width)."""
+        hidden, mask, owners = self.hidden.float(), self.batch.mask, self.batch.owners  # sums want full precision
+        if mask is None:
+            total = hidden.sum(1)  # (rows, width)
+            counts = torch.full((len(hidden), 1), float(hidden.shape[1]), device=hidden.device)
+        else:
+            weights = mask.to(hidden.dtype)  # (rows, pieces)
+            total = (hidden * weights[:, :, None]).sum(1)
+            counts = mask.sum(1, keepdim=True)
+        if owners is not None:
+            total = total.new_zeros(len(self), total.shape[1]).index_add(0, owners, total)
+            counts = counts.new_zeros(len(self), 1).index_add(0, owners, counts)
+        return total / counts.to(total.dtype)
+
+    @cached_property
+    def flat_words(self) -> Tensor:
+        """The first piece of every word, one text after the other, nothing filled up. Shape (all words, width)."""
+        return self.hidden.reshape(-1, self.hidden.shape[-1]).index_select(0, self.batch.words)
+
+    @cached_property
+    def word_mask(self) -> Tensor:
+        """True where there is a word. Shape (batch, words)."""
+        counts = torch.tensor(self.counts, device=self.hidden.device)
+        return torch.arange(max(self.counts), device=self.hidden.device) < counts[:, None]
+
+    @cached_property
+    def words(self) -> Tensor:
+        """The first piece of every word, filled up to the longest text. Shape (batch, words, width)."""
+        return self.pad(self.flat_words)
+
+    def pad(self, flat: Tensor) -> Tensor:
+        """Lay (all words, n) out as (batch, words, n), filled up with zeros."""
+        if len(set(self.counts)) == 1:
+            return flat.view(len(self), self.counts[0], flat.shape[-1])
+        out = flat.new_zeros(len(self), max(self.counts), flat.shape[-1])
+        return out.masked_scatter(self.word_mask[:, :, None], flat)
+
+
+class _Selection(Encoding):
+    """Some examples of an encoding."""
+
+    def __init__(self, whole: Encoding, chosen: Sequence[int]) -> None:
+        self.whole = whole
+        self.chosen = list(chosen)
+        self.hidden = whole.hidden
+        self.batch = whole.batch
+        self.texts = [whole.texts[i] for i in self.chosen]
+        self.counts = [whole.counts[i] for i in self.chosen]
+
+    @cached_property
+    def sentence(self) -> Tensor:
+        chosen = torch.tensor(self.chosen, device=self.hidden.device)
+        return self.whole.sentence.index_select(0, chosen)
+
+    @cached_property
+    def flat_words(self) -> Tensor:
+        ends = np.cumsum(self.whole.counts)
+        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
+        index = torch.from_numpy(np.concatenate(ranges)).to(self.hidden.device)
+        return self.whole.flat_words.index_select(0, index)
+
+
+class Encoder(nn.Module):
+    """A transformer of the transformers library with its fast tokenizer.
+
+    Args:
+        transformer: A model whose output has ``last_hidden_state``.
+        tokenizer: The pieces that the transformer was trained on.
+        window: The most pieces that a row may have, special ones included.
+        name: Where it came from, for messages and the model card.
+    """
+
+    def __init__(self, transformer: nn.Module, tokenizer: PieceTokenizer, *, window: int, name: str) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.window = window
+        self.name = name
+        # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
+        self.case: nn.Embedding | None = None
+        if tokenizer.lowers:
+            pieces = transformer.get_input_embeddings()  # type: ignore[operator]
+            self.case = nn.Embedding(CASES, pieces.weight.shape[1])  # small ELECTRA and ALBERT embed more narrowly
+            nn.init.zeros_(self.case.weight)
+
+    @property
+    def width(self) -> int:
+        """The size of a piece's vector."""
+        return int(self._config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def layer_weights(self) -> int:
+        """The number of weights in the transformer's layers, which each piece is multiplied with."""
+        return sum(p.numel() for name, p in self.transformer.named_parameters() if "embeddings" not in name)
+
+    @property
+    def _config(self) -> Any:
+        return self.transformer.config
+
+    def set_dropout(self, rate: float | None) -> None:
+        """Let the transformer drop hidden values at ``rate`` (``None``: at its own rate), attention weights never.
+
+        Dropout on attention weights keeps torch from using its fused attention, which costs more than it brings.
+        """
+        replace_dropout(self.transformer, rate)
+        for module in self.transformer.modules():
+            for name in ("attention_dropout", "attention_probs_dropout_prob", "dropout_prob"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
+            # BERT's family, DistilBERT and DeBERTa keep the rate in a module.
+            if any(hasattr(module, name) for name in _QUERIES) and isinstance(
+                getattr(module, "dropout", None), nn.Module
+            ):
+                module.dropout = nn.Dropout(0.0)
+
+    def tokenise(self, examples: Sequence[Example]) -> list[Pieces]:
+        """The pieces of each example."""
+        return self.tokenizer(examples)
+
+    def collate(self, items: Sequence[Pieces]) -> Batch:
+        """The batch that ``forward`` takes."""
+        return collate(items, self.tokenizer, self.window)
+
+    def measure(self, items: Sequence[Pieces]) -> tuple[Ints, Ints]:
+        """The length of each example's longest row, in pieces, and its number of rows. Shapes (examples,)."""
+        lengths = [padded_length(item, self.tokenizer, self.window) for item in items]
+        rows = [rows_of(item, self.tokenizer, self.window) for item in items]
+        return np.asarray(lengths, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+
+    def forward(self, batch: Batch) -> Encoding:
+        """Encode a batch, once for all heads."""
+        inputs: dict[str, Tensor] = {"input_ids": batch.ids}
+        if self.case is not None and batch.case is not None:
+            embedded = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
+            inputs = {"inputs_embeds": embedded + self.case(batch.case)}
+        if batch.mask is not None:
+            inputs["attention_mask"] = batch.mask
+        if batch.types is not None and getattr(self._config, "type_vocab_size", 0) > 1:  # DistilBERT, say, knows none
+            inputs["token_type_ids"] = batch.types
+        return Encoding(self.transformer(**inputs).last_hidden_state, batch)
+
+    def describe(self) -> dict[str, Any]:
+        """What a saved model needs to know beside transformers' own configuration; plain data for JSON."""
+        return {
+            "name": self.name,
+            "window": self.window,
+            "unknown": self.tokenizer.unknown,
+            "padding": self.tokenizer.padding,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration and tokenizer as transformers does: ``AutoModel.from_pretrained`` opens it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.transformer.save_pretrained(folder)  # type: ignore[operator]
+        self.tokenizer.save(folder)

@@ -1,0 +1,204 @@
+"""From examples to pieces: what a tokenizer makes of words, raw text or a text pair, done once for each example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from polyhead.data.example import Example
+
+Ints: TypeAlias = NDArray[np.int64]
+
+_EMPTY: Ints = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """One example as an encoder reads it, without special pieces.
+
+    Attributes:
+        ids: Piece ids of the text. Shape (pieces,).
+        starts: For each word the index of its first piece in ``ids``. Shape (words,); empty for raw text.
+        pair: Piece ids of the second text of a pair, else empty. Shape (pieces of the second text,).
+        words: The words; empty for raw text.
+        case: How the word of each piece is capitalised (see :func:`case_of`), where the tokenizer drops that;
+            ``None`` where no word has a capital. Shape (pieces of both texts,).
+    """
+
+    ids: Ints
+    starts: Ints = field(default_factory=lambda: _EMPTY)
+    pair: Ints = field(default_factory=lambda: _EMPTY)
+    words: tuple[str, ...] = ()
+    case: Ints | None = None
+
+    @property
+    def length(self) -> int:
+        """The number of pieces of both texts, without special pieces."""
+        return len(self.ids) + len(self.pair)
+
+
+@dataclass(frozen=True, slots=True)
+class Specials:
+    """The special pieces around one text, or around and between two, and the type ids of each part."""
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    types: tuple[int, int]
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """All special pieces, in order."""
+        return self.before + self.between + self.after
+
+    @property
+    def size(self) -> int:
+        """How many special pieces there are."""
+        return len(self.pieces)
+
+
+class PieceTokenizer:
+    """A fast tokenizer with truncation and padding off, and its special pieces known.
+
+    Args:
+        tokenizer: A tokenizer of the tokenizers library; truncation and padding in it are switched off.
+        unknown: The id of the unknown piece; it stands for a word of which the tokenizer leaves nothing.
+        padding: The id that fills rows up.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, unknown: int, padding: int) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.unknown = unknown
+        self.padding = padding
+        self.single = _specials_of(tokenizer, pair=False)
+        self.double = _specials_of(tokenizer, pair=True)
+        self.gap = _gap_of(tokenizer)
+        self.lowers = tokenizer.encode("Hat HAT").ids == tokenizer.encode("hat hat").ids
+
+    def __call__(self, examples: Sequence[Example]) -> list[Pieces]:
+        """The pieces of each example: from its words where it has words, else from its raw text."""
+        split = [i for i, example in enumerate(examples) if example.words]
+        raw = [i for i, example in enumerate(examples) if not example.words]
+        out: list[Pieces] = [Pieces(_EMPTY)] * len(examples)
+        for i, pieces in zip(split, self._words([examples[i].words for i in split]), strict=True):
+            out[i] = pieces
+        for i, (ids, case) in zip(raw, self._raw([examples[i].text or "" for i in raw]), strict=True):
+            out[i] = Pieces(ids, case=case)
+        pairs = [i for i, example in enumerate(examples) if example.pair is not None]
+        for i, (ids, case) in zip(pairs, self._raw([examples[i].pair or "" for i in pairs]), strict=True):
+            out[i] = replace(out[i], pair=ids, case=_joined(out[i], ids, case))
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write ``tokenizer.json`` into ``folder``."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def _raw(self, texts: list[str]) -> list[tuple[Ints, Ints | None]]:
+        """The piece ids of raw texts, and the case of their words."""
+        if not texts:
+            return []
+        seen = [self.lowers and not text.islower() for text in texts]  # whether there are capitals to tell of
+        encode = self.tokenizer.encode_batch if any(seen) else self.tokenizer.encode_batch_fast
+        encodings = encode(texts, add_special_tokens=False)
+        return [
+            (np.asarray(e.ids or [self.unknown], dtype=np.int64), _case_of_raw(e, text) if tell else None)
+            for e, text, tell in zip(encodings, texts, seen, strict=True)
+        ]
+
+    def _words(self, texts: list[tuple[str, ...]]) -> list[Pieces]:
+        if not texts:
+            return []
+        encodings = self.tokenizer.encode_batch(
+            [[words[0], *(self.gap + word for word in words[1:])] if self.gap else list(words) for words in texts],
+            is_pretokenized=True,
+            add_special_tokens=False,
+        )
+        return [
+            self._aligned(np.asarray(e.ids, dtype=np.int64), np.asarray(e.word_ids, dtype=np.int64), words)
+            for e, words in zip(encodings, texts, strict=True)
+        ]
+
+    def _aligned(self, ids: Ints, owners: Ints, words: tuple[str, ...]) -> Pieces:
+        """Pieces with the first piece of every word; ``owners`` gives the word of each piece."""
+        starts = np.searchsorted(owners, np.arange(len(words)))
+        missing = starts >= len(owners)
+        missing[~missing] = owners[starts[~missing]] != np.flatnonzero(~missing)
+        if missing.any():  # the tokenizer left nothing of these words: an unknown piece stands for each
+            ids = np.insert(ids, starts[missing], self.unknown)
+            owners = np.insert(owners, starts[missing], np.flatnonzero(missing))
+            starts = starts + np.cumsum(missing) - missing
+        case = None
+        if self.lowers and not all(map(str.islower, words)):
+            found = np.fromiter(map(case_of, words), dtype=np.int64, count=len(words))
+            case = found[owners] if found.any() else None
+        return Pieces(ids, starts, words=words, case=case)
+
+
+CASES = 5
+"""How many kinds of :func:`case_of` there are."""
+
+
+def case_of(word: str) -> int:
+    """How a word is capitalised: 0 not at all, 1 first letter, 2 all letters, 3 its only letter, 4 otherwise."""
+    if word.islower() or word == word.lower():
+        return 0
+    if word.isupper():
+        return 2 if sum(map(str.isalpha, word)) > 1 else 3
+    return 1 if word[:1].isupper() and word[1:] == word[1:].lower() else 4
+
+
+def _case_of_raw(encoding: Encoding, text: str) -> Ints | None:
+    """The case of the word of each piece, words being what the tokenizer first cuts a text into."""
+    owners, offsets = encoding.word_ids, encoding.offsets
+    bounds: dict[int | None, list[int]] = {}
+    for owner, (start, end) in zip(owners, offsets, strict=True):
+        bounds.setdefault(owner, [start, end])[1] = end
+    cases = {owner: case_of(text[start:end]) for owner, (start, end) in bounds.items()}
+    return np.asarray([cases[owner] for owner in owners], dtype=np.int64) if any(cases.values()) else None
+
+
+def _joined(first: Pieces, second: Ints, case: Ints | None) -> Ints | None:
+    """The case of the pieces of both texts of a pair."""
+    if first.case is None and case is None:
+        return None
+    left = np.zeros_like(first.ids) if first.case is None else first.case
+    return np.concatenate([left, np.zeros_like(second) if case is None else case])
+
+
+def _gap_of(tokenizer: Tokenizer) -> str:
+    """What to put before a word that follows another one, so that its pieces are those of running text.
+
+    RoBERTa's tokenizer marks words by the space before them, and adds none to words that are given one by one.
+    """
+
+    def ids(words: str | list[str]) -> list[int]:
+        found: list[int] = tokenizer.encode(
+            words, is_pretokenized=isinstance(words, list), add_special_tokens=False
+        ).ids
+        return found
+
+    running = ids("a a")
+    return " " if ids(["a", "a"]) != running and ids(["a", " a"]) == running else ""
+
+
+def _specials_of(tokenizer: Tokenizer, *, pair: bool) -> Specials:
+    """The special pieces that the tokenizer's own post-processor puts around one text or two."""
+    encoding = tokenizer.encode("a", "b") if pair else tokenizer.encode("a")
+    owner = encoding.sequence_ids  # None for special pieces
+    first = [i for i, o in enumerate(owner) if o == 0]
+    second = [i for i, o in enumerate(owner) if o == 1]
+    last = (second or first)[-1]
+    return Specials(
+        before=tuple(encoding.ids[: first[0]]),
+        between=tuple(encoding.ids[first[-1] + 1 : second[0]]) if second else (),
+        after=tuple(encoding.ids[last + 1 :]),
+        types=(encoding.type_ids[first[0]], encoding.type_ids[last]),
+    )

@@ -1,0 +1,206 @@
+"""From examples to answers: batches by length, one encoding for all heads, answers in the order of the questions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from polyhead.data.example import Example, Prediction
+from polyhead.data.segment import split as split_text
+from polyhead.doc import Doc, Sentence
+from polyhead.model import Model, load_model
+from polyhead.nn.allocator import keep_freed_memory
+from polyhead.nn.batch import cut_batches
+from polyhead.nn.pieces import Pieces
+from polyhead.nn.precision import choose_precision, find_device
+
+BUDGET = 2048
+"""The most pieces encoded at once in prediction: large enough for full matrix speed, small enough for the caches."""
+
+CHUNK_TEXTS, CHUNK_CHARACTERS = 1024, 200_000
+"""How many texts, and how much of them, are read before they are answered."""
+
+LONGEST = 500
+"""The most words of a sentence cut from raw text: what runs on for longer is a list or no prose, and a parser's work
+grows with the square of it."""
+
+
+def answer(
+    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, budget: int = BUDGET
+) -> list[dict[str, Prediction]]:
+    """The answers of some tasks for each example. Tasks about words do not answer for raw text.
+
+    Args:
+        model: In evaluation mode.
+        items: The pieces of each example.
+        tasks: The tasks to answer.
+        budget: The most pieces encoded at once.
+    """
+    answers: list[dict[str, Prediction]] = [{} for _ in items]
+    for batch in _by_length(model, items, budget):
+        rows = batch.tolist()
+        split = [i for i, row in enumerate(rows) if items[row].words]
+        wanted = {name: split if model.tasks[name].words else list(range(len(rows))) for name in tasks}
+        encoded = model.encoder.collate([items[row] for row in rows]).to(model.encoder.device)
+        for name, given in model.predict(encoded, wanted).items():
+            for i, prediction in zip(wanted[name], given, strict=True):
+                answers[rows[i]][name] = prediction
+    return answers
+
+
+def _by_length(model: Model, items: Sequence[Pieces], budget: int) -> Iterator[np.ndarray]:
+    lengths, rows = model.encoder.measure(items)
+    yield from cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
+
+
+class Annotator:
+    """A trained model that answers for texts: what :func:`polyhead.load` gives.
+
+    Args:
+        model: In evaluation mode.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.names = output_names(model)
+        self.keys = _keys(model)
+        units = model.info.get("units", {})
+        self._whole = [name for name, task in model.tasks.items() if not task.words and units.get(name) != "words"]
+        self._rest = [name for name in model.tasks if name not in self._whole]
+
+    def __call__(self, text: str) -> Doc:
+        """Every head's answer for a raw text.
+
+        Raises:
+            TypeError: Something else was given.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a string, not {type(text).__name__}; see .texts, .words and .pairs for several")
+        return self.texts([text])[0]
+
+    def texts(self, texts: Iterable[str]) -> list[Doc]:
+        """Every head's answer for each of several raw texts."""
+        return list(self.stream(Example(text=text) for text in texts))
+
+    def words(self, texts: Iterable[Sequence[str]]) -> list[Doc]:
+        """Every head's answer for texts that are split into words already, one sentence each."""
+        return list(self.stream(Example(words=tuple(words)) for words in texts))
+
+    def pairs(self, pairs: Iterable[tuple[str, str]]) -> list[Doc]:
+        """The answers of heads about text pairs."""
+        return list(self.stream(Example(text=first, pair=second) for first, second in pairs))
+
+    def stream(self, examples: Iterable[Example], *, split: bool | None = None) -> Iterator[Doc]:
+        """Answer for a stream of examples in bounded memory, in their order.
+
+        Args:
+            examples: With words, or raw text.
+            split: Whether raw text is split into sentences and words; by default only if some head is about words.
+        """
+        split = bool(self._rest) if split is None else split
+        for chunk in _chunks(examples):
+            yield from self._answer(chunk, split)
+
+    def _answer(self, examples: Sequence[Example], split: bool) -> Iterator[Doc]:
+        """Lay out what is to be encoded: each sentence once, and a whole text only if it has several sentences."""
+        units: list[Example] = []
+        layout: list[tuple[Example, range, int]] = []  # text, its sentences, and where its whole is encoded
+        for example in examples:
+            parts = [example] if example.words or example.pair is not None or not split else cut(example)
+            first = len(units)
+            units += parts
+            if len(parts) != 1:
+                units.append(example)
+            layout.append((example, range(first, first + len(parts)), len(units) - 1))
+        alone = [whole for _, sentences, whole in layout if whole not in sentences]
+        given = self._all_answers(units, set(alone))
+        for example, places, whole in layout:
+            named = {self.names[task]: given[whole][task] for task in self._whole}
+            sentences = tuple(
+                Sentence(
+                    units[i],
+                    {self.names[task]: answer for task, answer in given[i].items() if task not in self._whole},
+                    self.keys,
+                )
+                for i in places
+            )
+            yield Doc(example, sentences if split or example.words else (), named, self.keys)
+
+    def _all_answers(self, units: Sequence[Example], wholes: set[int]) -> list[dict[str, Prediction]]:
+        items = self.model.encoder.tokenise(units)
+        everything = [i for i in range(len(units)) if i not in wholes]
+        out: list[dict[str, Prediction]] = [{} for _ in units]
+        parts = [(everything, list(self.model.tasks)), (sorted(wholes), self._whole)]
+        for rows, tasks in parts:
+            for row, answers in zip(rows, answer(self.model, [items[i] for i in rows], tasks), strict=True):
+                out[row] = answers
+        return out
+
+
+def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -> Annotator:
+    """A trained model, ready to answer, from a run or from a model folder.
+
+    Args:
+        folder: A run's folder, or the model folder in it.
+        best: A task whose own best weights to take, whatever the others lost.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+
+    Raises:
+        PolyheadError: There is no model, no such task, or no such device.
+    """
+    place = find_device(device)
+    keep_freed_memory()
+    model = load_model(Path(folder), best).to(place)
+    return Annotator(model.use(choose_precision(place)))
+
+
+def output_names(model: Model) -> dict[str, str]:
+    """What each task's answers are called: its layer, or its own name where two tasks answer for one layer."""
+    layers = Counter(task.layer for task in model.tasks.values())
+    return {name: task.layer if layers[task.layer] == 1 else name for name, task in model.tasks.items()}
+
+
+def _keys(model: Model) -> dict[str, str]:
+    """The CoNLL-U key of a layer, where its dataset has one of its own."""
+    specs = model.info.get("data", {})
+    out: dict[str, str] = {}
+    for task in model.tasks.values():
+        spec = specs.get(task.data, {})
+        out |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
+    return out
+
+
+def cut(example: Example) -> list[Example]:
+    """A raw text as sentences with words; none for white space."""
+    text = example.text or ""
+    sentences = []
+    found = (words[i : i + LONGEST] for words in split_text(text) for i in range(0, len(words), LONGEST))
+    for words in found:
+        start, end = words[0][0], words[-1][1]
+        sentences.append(
+            Example(
+                words=tuple(text[a:b] for a, b in words),
+                text=text[start:end],
+                offsets=tuple((a - start, b - start) for a, b in words),
+                file=example.file,
+                line=example.line,
+            )
+        )
+    return sentences
+
+
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Groups of examples that are worth sorting by length, yet small."""
+    chunk: list[Example] = []
+    size = 0
+    for example in examples:
+        chunk.append(example)
+        size += len(example.words) * 6 or len(example.text or "")
+        if len(chunk) >= CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

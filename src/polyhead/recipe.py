@@ -1,0 +1,313 @@
+"""The recipe: a TOML file that names the encoder, the datasets, the tasks and the stages. Strict."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polyhead.data import DataSpec
+from polyhead.errors import PolyheadError, nearest
+from polyhead.nn.loading import BUNDLED
+from polyhead.tasks import Task, describe_task, make_task
+
+_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+_NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
+"""What tasks and stages may be called: these names become names of files."""
+
+
+class EncoderSpec(BaseModel):
+    """The ``[encoder]`` table; ``encoder = "NAME"`` is short for a table with a name alone."""
+
+    model_config = _STRICT
+
+    name: str = Field(description="A bundled name (minilm), a folder, or an id on the Hub.")
+    window: int | None = Field(
+        default=None, description="The most pieces read at once; longer texts are split with overlap."
+    )
+
+
+class Stage(BaseModel):
+    """A ``[[stages]]`` table: which tasks learn together, for how long and how."""
+
+    model_config = _STRICT
+
+    name: str = Field(default="", description="The stage's name in the log and the scores; by default its number.")
+    tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
+    epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")
+    learning_rate: float = Field(default=1e-4, ge=0, description="The encoder's highest learning rate.")
+    head_learning_rate: float = Field(default=1e-3, ge=0, description="The heads' highest learning rate.")
+    warmup: float = Field(default=0.1, ge=0, le=1, description="The share of steps in which the rates rise from 0.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="How the rates fall after the warm-up: linear or cosine to 0, or constant."
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decay of matrices; vectors are left alone.")
+    clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
+    batch_pieces: int = Field(default=384, ge=8, description="The most pieces in a batch, filling included.")
+    accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")
+    sampling: Literal["proportional", "uniform"] | Annotated[float, Field(gt=0)] = Field(
+        default="proportional",
+        description="Each dataset's share of an epoch: by its size, the same for all, or a temperature above 0 "
+        "(1 is proportional, a large one nears uniform).",
+    )
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="What each task's loss counts in this stage, instead of the task's own weight.",
+    )
+    dropout: float | None = Field(default=None, ge=0, lt=1, description="The encoder's dropout; by default its own.")
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop after this many epochs without a better mean score on the dev splits."
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="The weights that the stage hands on: of the best epoch by the mean of dev scores, or the last.",
+    )
+
+
+class Recipe(BaseModel):
+    """A whole recipe. ``base`` is the folder that its paths start from."""
+
+    model_config = _STRICT
+
+    encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
+    seed: int = Field(default=1, ge=0, description="Where random numbers start: heads, order of examples, dropout.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="The numbers to compute with; auto takes bf16 where this machine gains from it."
+    )
+    device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, mps.")
+    data: dict[str, DataSpec] = Field(description="The datasets by name.", min_length=1)
+    tasks: dict[str, dict[str, Any]] = Field(description="The tasks by name.", min_length=1)
+    stages: list[Stage] = Field(
+        default_factory=lambda: [Stage()],
+        description="What happens, in order; by default one joint stage.",
+        min_length=1,
+    )
+    base: Path = Field(default=Path(), exclude=True, strict=False)
+
+    @property
+    def encoder_spec(self) -> EncoderSpec:
+        """The encoder's table, whichever form the recipe has."""
+        return EncoderSpec(name=self.encoder) if isinstance(self.encoder, str) else self.encoder
+
+    def make_tasks(self) -> dict[str, Task]:
+        """The tasks by name, not yet prepared.
+
+        Raises:
+            PolyheadError: A setting of a task is wrong.
+        """
+        if str(self.base.resolve()) not in sys.path:
+            sys.path.append(str(self.base.resolve()))  # a user's own task type may stand beside the recipe
+        return {name: make_task(name, table) for name, table in self.tasks.items()}
+
+    def to_toml(self) -> str:
+        """The recipe with every default written out and paths made absolute; it trains the same model again."""
+        encoder = self.encoder_spec.model_dump(exclude_none=True)
+        if encoder["name"] not in BUNDLED and (self.base / encoder["name"]).is_dir():
+            encoder["name"] = str((self.base / encoder["name"]).resolve())
+        data = {name: _absolute(spec, self.base) for name, spec in self.data.items()}
+        tasks = {}
+        for name, task in self.make_tasks().items():
+            learnt = {f for f, field in task.__dataclass_fields__.items() if field.metadata.get("learnt")}
+            plain = describe_task(task).items()
+            tasks[name] = {k: v for k, v in plain if v is not None and k != "name" and k not in learnt}
+        whole = {
+            "seed": self.seed,
+            "precision": self.precision,
+            "device": self.device,
+            "encoder": encoder,
+            "data": data,
+            "tasks": tasks,
+            "stages": [stage.model_dump(exclude_none=True) for stage in self.stages],
+        }
+        return tomli_w.dumps(whole)
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe; nothing is trained or loaded.
+
+    Raises:
+        PolyheadError: The file is missing or no TOML, or a key or value is wrong; names the line and the remedy.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise PolyheadError("There is no such recipe.", file=path, remedy="polyhead new FILE... writes one.") from error
+    except OSError as error:
+        raise PolyheadError(f"The recipe cannot be read: {error.strerror}.", file=path) from error
+    except UnicodeDecodeError as error:
+        broken = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise PolyheadError("The recipe is not UTF-8.", file=path, line=broken, remedy="Save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        where = int(found[1]) if found else None
+        raise PolyheadError(f"This is not TOML: {error}.", file=path, line=where, remedy="Mend the line.") from error
+    try:
+        return make_recipe(table, base=path.parent.resolve())
+    except PolyheadError as error:
+        if error.file is None:
+            line = _line_of(text, error.what)
+            raise PolyheadError(error.what, remedy=error.remedy, file=path, line=line) from error
+        raise
+
+
+def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
+    """A recipe from a plain table, as TOML gives it.
+
+    Raises:
+        PolyheadError: A key or value is wrong.
+    """
+    if "base" in table:  # ours alone
+        raise PolyheadError("The recipe has an unknown key 'base'.", remedy="Paths start from the recipe's own folder.")
+    try:
+        recipe = Recipe.model_validate({**table, "base": base})
+    except ValidationError as error:
+        raise _explain(error) from error
+    _check_tasks(recipe)
+    return _named_stages(recipe)
+
+
+def _check_tasks(recipe: Recipe) -> None:
+    for name, table in recipe.tasks.items():
+        if not name or not re.fullmatch(_NAME, name):
+            raise PolyheadError(f"tasks.{name!r}: the name has other characters than {_NAME_IN_WORDS}.")
+        if "type" not in table:
+            raise PolyheadError(f"tasks.{name} has no type.", remedy='Add one, such as type = "tagging".')
+    for name, task in recipe.make_tasks().items():
+        if task.data not in recipe.data:
+            raise PolyheadError(
+                f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
+                remedy=nearest(task.data, recipe.data),
+            )
+    for number, stage in enumerate(recipe.stages, 1):
+        if not re.fullmatch(_NAME, stage.name):
+            raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
+        for key, names in (("tasks", stage.tasks), ("weights", stage.weights)):
+            for name in names:
+                if name not in recipe.tasks:
+                    raise PolyheadError(
+                        f"stages[{number}].{key} names {name!r}, which is no task of the recipe.",
+                        remedy=nearest(name, recipe.tasks),
+                    )
+
+
+def _named_stages(recipe: Recipe) -> Recipe:
+    """Every stage gets a name of its own and an explicit list of tasks."""
+    stages = [
+        stage.model_copy(update={"name": stage.name or f"stage-{i}", "tasks": stage.tasks or list(recipe.tasks)})
+        for i, stage in enumerate(recipe.stages, 1)
+    ]
+    names = [stage.name for stage in stages]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            remedy = "Give each stage a name of its own."
+            raise PolyheadError(f"stages[{i + 1}].name = {name!r} is the name of an earlier stage, too.", remedy=remedy)
+    return recipe.model_copy(update={"stages": stages})
+
+
+def _explain(error: ValidationError) -> PolyheadError:
+    """One of pydantic's complaints in our words: an unknown key before all others, else the first."""
+    complaints = [(_place(one["loc"]), one) for one in error.errors()]
+    place, first = next((c for c in complaints if c[1]["type"] == "extra_forbidden"), complaints[0])
+    if first["type"] == "extra_forbidden":
+        remedy = nearest(str(place[-1]), _fields_at(place[:-1]))
+        return PolyheadError(f"The recipe has an unknown key {_dotted(place)!r}.", remedy=remedy)
+    if first["type"] == "missing":
+        return PolyheadError(f"The recipe has no {_dotted(place)!r}.", remedy=_description(place))
+    # A value that may be of several kinds has a complaint for each; those that look furthest into it say most.
+    place = max((where for where, _ in complaints if where[: len(place)] == place), key=len)
+    alike = [one for where, one in complaints if where == place]
+    given = alike[0]["input"]
+    value = f" = {given!r}" if isinstance(given, str | int | float | bool | list) else ""
+    messages = [one["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for one in alike]
+    should = "it should be " if alike[0]["msg"].startswith("Input should be ") else ""
+    message = f"{_dotted(place)}{value} is not right: {should}{', or '.join(messages)}."
+    return PolyheadError(message, remedy=_description(place))
+
+
+def _place(loc: tuple[int | str, ...]) -> list[int | str]:
+    """Where a complaint is, without pydantic's marks for the kinds that a value may be of."""
+    marks = ("EncoderSpec", "str", "float", "constrained-float", "literal[", "list[", "dict[")
+    named = 2 if loc[0] in ("data", "tasks") else 1  # the user's own names are no marks
+    return [*loc[:named], *(p for p in loc[named:] if isinstance(p, int) or not p.startswith(marks))]
+
+
+def _dotted(place: list[int | str]) -> str:
+    return ".".join(f"[{part + 1}]" if isinstance(part, int) else part for part in place).replace(".[", "[")
+
+
+def _model_at(place: list[int | str]) -> type[BaseModel] | None:
+    """The table at a place, if it is one of the recipe's own kinds of table."""
+    if not place:
+        return Recipe
+    depth = 1 if place[0] == "encoder" else 2
+    known: dict[int | str, type[BaseModel]] = {"encoder": EncoderSpec, "stages": Stage, "data": DataSpec}
+    return known.get(place[0]) if len(place) == depth else None
+
+
+def _fields_at(place: list[int | str]) -> list[str]:
+    model = _model_at(place)
+    return [name for name in model.model_fields if name != "base"] if model else []
+
+
+def _description(place: list[int | str]) -> str:
+    """What the recipe's own key at this place, or around it, means."""
+    for end in range(len(place), 0, -1):
+        model, key = _model_at(place[: end - 1]), str(place[end - 1])
+        if model and key in model.model_fields:
+            return f"{key}: {model.model_fields[key].description}"
+    return ""
+
+
+def _line_of(text: str, what: str) -> int | None:
+    """The line of the key that a message speaks of, or of the table around it."""
+    unknown = re.search(r"unknown key '([^']*)'", what)
+    named = re.match(rf"{_KEY}(?:\[\d+\]|\.{_KEY})*", what)
+    places = [named[0] if named and not what.startswith("The ") else "", unknown[1] if unknown else ""]
+    parts = tuple(part for place in places for part in _parts(place))
+    lines = _lines(text)
+    while parts and parts not in lines:
+        parts = parts[:-1]
+    return lines.get(parts)
+
+
+_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table and of each key that starts a line; tables of a list are numbered from 1."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    tables: Counter[str] = Counter()
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := re.match(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]", line):
+            first, *rest = table = _parts(header[2])
+            tables[first] += header[1] == "[["
+            table = (first, str(tables[first]), *rest) if tables[first] else table
+            lines.setdefault(table, number)
+        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
+            lines.setdefault((*table, *_parts(key[1])), number)
+    return lines
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
+
+
+def _absolute(spec: DataSpec, base: Path) -> dict[str, Any]:
+    def resolve(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolve(item) for item in value]
+        return str((base / Path(value).expanduser()).resolve()) if isinstance(value, str) else value
+
+    dumped = spec.model_dump(exclude_none=True)
+    return {k: resolve(v) if k in ("train", "dev", "test") else v for k, v in dumped.items()}

@@ -1,0 +1,98 @@
+"""The table of task types. A type is one file; a user's own is named by its dotted path."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from polyhead.errors import PolyheadError, nearest
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.classification import Classification
+from polyhead.tasks.lemmatization import Lemmatization
+from polyhead.tasks.ner import Ner
+from polyhead.tasks.parsing import Parsing
+from polyhead.tasks.regression import Regression
+from polyhead.tasks.tagging import Tagging
+
+__all__ = ["TYPES", "Head", "LossSum", "Task", "describe_task", "learnt", "make_task", "restore_task", "type_named"]
+
+TYPES: dict[str, type[Task]] = {
+    "classification": Classification,
+    "lemmatization": Lemmatization,
+    "ner": Ner,
+    "parsing": Parsing,
+    "regression": Regression,
+    "tagging": Tagging,
+}
+
+
+def type_named(name: str) -> type[Task]:
+    """The task type of this name or dotted path (``package.module.Class``).
+
+    Raises:
+        PolyheadError: There is no such type.
+    """
+    if name in TYPES:
+        return TYPES[name]
+    if "." not in name:
+        raise PolyheadError(
+            f"There is no task type {name!r}.", remedy=nearest(name, TYPES) + " Your own type goes by its dotted path."
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the latter two: a path such as ".Own"
+        raise PolyheadError(
+            f"The task type {name!r} cannot be imported: {error}.",
+            remedy="Its module must be importable: install it, or set PYTHONPATH to its folder.",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        raise PolyheadError(f"{name!r} is no subclass of polyhead.tasks.Task.")
+    return found
+
+
+def make_task(name: str, settings: Mapping[str, Any]) -> Task:
+    """A task from its table in the recipe.
+
+    Raises:
+        PolyheadError: A setting is unknown, missing, or of a wrong kind.
+    """
+    try:
+        cls = type_named(str(settings["type"]))
+    except PolyheadError as error:
+        raise PolyheadError(f"tasks.{name}.type: {error.what}", remedy=error.remedy) from error
+    given = {key: value for key, value in settings.items() if key != "type"}
+    fields = {f.name: f for f in dataclasses.fields(cls) if not f.metadata.get("learnt") and f.name != "name"}
+    hints = typing.get_type_hints(cls)
+    for key, value in given.items():
+        if key not in fields:
+            raise PolyheadError(f"tasks.{name} has an unknown key {key!r}.", remedy=nearest(key, ["type", *fields]))
+        _check_setting(f"tasks.{name}.{key}", value, hints[key])
+    if "data" not in given:
+        raise PolyheadError(f"tasks.{name} does not say which data it learns from.", remedy='Add data = "NAME".')
+    return cls(name=name, **given)
+
+
+def restore_task(saved: Mapping[str, Any]) -> Task:
+    """A task as :func:`describe_task` gave it."""
+    cls = type_named(str(saved["type"]))
+    return cls(**{key: value for key, value in saved.items() if key != "type"})
+
+
+def describe_task(task: Task) -> dict[str, Any]:
+    """A task as plain data, its type included."""
+    name = next((name for name, cls in TYPES.items() if cls is type(task)), None)
+    return {"type": name or f"{type(task).__module__}.{type(task).__qualname__}", **task.to_dict()}
+
+
+def _check_setting(where: str, value: Any, annotation: Any) -> None:
+    """A setting must be what its field is annotated with, as strictly as the rest of the recipe."""
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise PolyheadError(f"{where} = {value!r} is not right: {error.errors()[0]['msg']}.") from error

@@ -1,0 +1,133 @@
+"""Classification: one label, or several, of a text or a text pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from polyhead.data.example import Example, Labels, Prediction, Value
+from polyhead.errors import PolyheadError
+from polyhead.metrics import accuracy_and_f1, multilabel
+from polyhead.nn.dropout import Dropout
+from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.tasks.base import Head, LossSum, Task, learnt, unknown_label
+
+
+@dataclass(kw_only=True)
+class Classification(Task):
+    """A label of each text; with ``several = true`` a set of labels, which may be empty.
+
+    Attributes:
+        several: Whether a text may have several labels.
+        labels: The labels, sorted.
+    """
+
+    words: ClassVar[bool] = False
+
+    several: bool = False
+    labels: list[str] = learnt()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kind = Labels if self.several else str  # type: ignore[misc]
+        self.metric = "micro_f1" if self.several else "accuracy"  # type: ignore[misc]
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the labels."""
+        self.labels = sorted({label for example in examples for label in self._gold(example)})
+        least = 1 if self.several else 2
+        if len(self.labels) < least:
+            raise PolyheadError(
+                f"tasks.{self.name}: layer {self.layer!r} has only {self.labels or 'no labels'} in the training split.",
+                file=examples[0].file if examples else None,
+                remedy="Classification needs texts of at least two labels.",
+            )
+
+    def head(self, encoder: Encoder) -> Head:
+        """A linear layer on the mean of each text's pieces."""
+        return ClassificationHead(encoder.width, self.labels, several=self.several, dropout=self.dropout)
+
+    def target(self, example: Example) -> NDArray[np.float32] | int | None:
+        """The label's index; for several labels a 0 or 1 for each, shape (labels,)."""
+        if not self.carries(example):
+            return None
+        if not self.several:
+            return self.labels.index(next(iter(self._gold(example))))
+        gold = self._gold(example)
+        return np.asarray([label in gold for label in self.labels], dtype=np.float32)
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """A label that training never shows is an error."""
+        known = set(self.labels)
+        for example in examples:
+            for label in self._gold(example) if self.carries(example) else ():
+                if label not in known:
+                    raise unknown_label(self, example, label, split, self.labels)
+        return []
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """``accuracy`` and ``macro_f1``; for several labels also ``micro_f1``."""
+        gold = [example.layers[self.layer] for example in examples]
+        if self.several:
+            return multilabel(cast(list[Labels], gold), cast(list[Labels], predicted))
+        return accuracy_and_f1(cast(list[str], gold), cast(list[str], predicted))
+
+    def _gold(self, example: Example) -> frozenset[str]:
+        value = example.layers[self.layer]
+        return value if isinstance(value, Labels) else frozenset([cast(str, value)])
+
+
+class ClassificationHead(Head):
+    """Dropout and a linear layer on the mean of the pieces.
+
+    Args:
+        width: The encoder's width.
+        labels: What to choose from.
+        several: Whether each label is decided on its own.
+        dropout: The share of values dropped in training.
+    """
+
+    def __init__(self, width: int, labels: Sequence[str], *, several: bool, dropout: float) -> None:
+        super().__init__()
+        self.labels = list(labels)
+        self.several = several
+        self.dropout = Dropout(dropout)
+        self.linear = nn.Linear(width, len(labels))
+
+    def forward(self, encoding: Encoding) -> torch.Tensor:
+        """Logits. Shape (batch, labels)."""
+        logits: torch.Tensor = self.linear(self.dropout(encoding.sentence))
+        return logits.float()
+
+    def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.float32] | int]) -> LossSum:
+        """Cross entropy; for several labels the sum over labels of binary cross entropies."""
+        logits = self(encoding)
+        if self.several:
+            gold = torch.from_numpy(np.stack(cast(Sequence[NDArray[np.float32]], targets))).to(logits.device)
+            total = nn.functional.binary_cross_entropy_with_logits(logits, gold, reduction="sum")
+        else:
+            index = torch.tensor(targets, device=logits.device)
+            total = nn.functional.cross_entropy(logits, index, reduction="sum")
+        return LossSum(total, len(targets))
+
+    def predict(self, encoding: Encoding) -> list[Prediction]:
+        """The most probable label and its probability; for several labels those above one half.
+
+        The confidence of several labels is the probability that all decisions are right, taking them as independent.
+        """
+        logits = self(encoding)
+        if self.several:
+            chances = torch.sigmoid(logits)
+            sure = torch.maximum(chances, 1 - chances).log().sum(1).exp().tolist()
+            rows = (chances > 0.5).tolist()
+            values = [Labels(label for label, on in zip(self.labels, row, strict=True) if on) for row in rows]
+            return [Prediction(value, confidence) for value, confidence in zip(values, sure, strict=True)]
+        best, index = torch.softmax(logits, dim=1).max(dim=1)
+        chosen = zip(best.tolist(), index.tolist(), strict=True)
+        return [Prediction(self.labels[i], confidence) for confidence, i in chosen]

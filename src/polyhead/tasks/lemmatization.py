@@ -1,0 +1,126 @@
+"""Lemmatisation: for each word the edit script that turns it into its lemma."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyhead.data.example import Example, Prediction, Value, WordLabels
+from polyhead.errors import PolyheadError
+from polyhead.metrics import word_accuracy
+from polyhead.nn.edits import apply, script
+from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.words import IGNORE
+from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
+from polyhead.tasks.tagging import TaggingHead
+
+
+@dataclass(kw_only=True)
+class Lemmatization(Task):
+    """The lemma of each word, chosen among the edit scripts of the training split.
+
+    Attributes:
+        scripts: The edit scripts, sorted.
+    """
+
+    kind: ClassVar[type] = WordLabels
+    default_layer: ClassVar[str | None] = "lemma"
+
+    scripts: list[str] = learnt()
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the edit scripts."""
+        pairs = {
+            (word, lemma)
+            for example in examples
+            for word, lemma in zip(example.words, self._gold(example), strict=True)
+            if lemma is not None
+        }
+        self.scripts = sorted({script(word, lemma) for word, lemma in pairs})
+        if not self.scripts:
+            raise PolyheadError(
+                f"tasks.{self.name}: layer {self.layer!r} has no lemma in the training split.",
+                file=examples[0].file if examples else None,
+                remedy="Check which layer the task names.",
+            )
+
+    def head(self, encoder: Encoder) -> Head:
+        """A linear layer over edit scripts on each word."""
+        return LemmatizationHead(encoder.width, self.scripts, dropout=self.dropout)
+
+    def target(self, example: Example) -> NDArray[np.int64] | None:
+        """The edit script of each word, or ``IGNORE``. Shape (words,)."""
+        if not self.carries(example):
+            return None
+        pairs = zip(example.words, self._gold(example), strict=True)
+        gold = (IGNORE if lemma is None else self._script(word, lemma) for word, lemma in pairs)
+        return np.fromiter(gold, dtype=np.int64, count=len(example.words))
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """Lemmas whose edit script training never shows are counted in a note."""
+        golds = (target for target in map(self.target, examples) if target is not None)
+        lacking = sum(lemma is None for e in examples if self.carries(e) for lemma in self._gold(e))
+        unseen = sum(int((gold == IGNORE).sum()) for gold in golds) - lacking
+        return unseen_note(self, unseen, "an edit script", split)
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """``accuracy`` over words that have a lemma."""
+        return word_accuracy([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {rule: i for i, rule in enumerate(self.scripts)}
+
+    @cached_property
+    def _memory(self) -> dict[tuple[str, str], int]:
+        return {}
+
+    def _script(self, word: str, lemma: str) -> int:
+        if (word, lemma) not in self._memory:
+            self._memory[word, lemma] = self._index.get(script(word, lemma), IGNORE)
+        return self._memory[word, lemma]
+
+    def _gold(self, example: Example) -> WordLabels:
+        return cast(WordLabels, example.layers[self.layer])
+
+
+class LemmatizationHead(Head):
+    """A linear layer over edit scripts, whose choice is applied to the word.
+
+    Args:
+        width: The encoder's width.
+        scripts: What to choose from.
+        dropout: The share of values dropped in training.
+    """
+
+    def __init__(self, width: int, scripts: Sequence[str], *, dropout: float) -> None:
+        super().__init__()
+        self.choose = TaggingHead(width, scripts, dropout=dropout)
+        self.memory: dict[tuple[str, str], str] = {}
+
+    def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
+        """Cross entropy over words that have a lemma."""
+        return self.choose.loss(encoding, targets)
+
+    def predict(self, encoding: Encoding) -> list[Prediction]:
+        """The lemma of each word."""
+        out = []
+        for words, choice in zip(encoding.texts, self.choose.predict(encoding), strict=True):
+            rules = cast(WordLabels, choice.value)
+            lemmas = WordLabels(self._lemma(cast(str, r), w) for r, w in zip(rules, words, strict=True))
+            out.append(Prediction(lemmas, choice.confidence))
+        return out
+
+    def _lemma(self, rule: str, word: str) -> str:
+        """The lemma; remembered, since most words come often, up to a bound."""
+        lemma = self.memory.get((rule, word))
+        if lemma is None:
+            if len(self.memory) >= 50_000:
+                self.memory.clear()
+            lemma = self.memory[rule, word] = apply(rule, word)
+        return lemma

@@ -1,0 +1,152 @@
+"""Named entities: labelled spans of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from polyhead.data.example import Example, Prediction, Span, Spans, Value
+from polyhead.errors import PolyheadError
+from polyhead.metrics import span_f1
+from polyhead.nn.crf import Crf, iob2_transitions, viterbi
+from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.words import WordClassifier, word_loss
+from polyhead.tasks.base import Head, LossSum, Task, learnt, unknown_label
+
+
+@dataclass(kw_only=True)
+class Ner(Task):
+    """Spans such as names of people and places, by a tag for each word and decoding that allows valid spans only.
+
+    Attributes:
+        crf: Whether transitions between tags are learnt too (a conditional random field).
+        labels: The span labels, sorted.
+    """
+
+    kind: ClassVar[type] = Spans
+    metric: ClassVar[str] = "f1"
+
+    crf: bool = False
+    labels: list[str] = learnt()
+
+    @property
+    def tags(self) -> list[str]:
+        """The IOB2 tags that the head chooses from; ``O`` is first."""
+        return ["O", *(f"{mark}-{label}" for label in self.labels for mark in "BI")]
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the labels of spans."""
+        self.labels = sorted({span.label for example in examples for span in self._gold(example)})
+        if not self.labels:
+            raise PolyheadError(
+                f"tasks.{self.name}: layer {self.layer!r} has no span in the training split.",
+                file=examples[0].file if examples else None,
+                remedy="Check which layer the task names.",
+            )
+
+    def head(self, encoder: Encoder) -> Head:
+        """A linear layer over tags on each word, and constrained decoding."""
+        return NerHead(encoder.width, self.tags, crf=self.crf, dropout=self.dropout)
+
+    def target(self, example: Example) -> NDArray[np.int64] | None:
+        """The tag of each word. Shape (words,)."""
+        if not self.carries(example):
+            return None
+        tags = np.zeros(len(example.words), dtype=np.int64)
+        for span in self._gold(example):
+            if span.label in self.labels:
+                begin = 1 + 2 * self.labels.index(span.label)
+                tags[span.start] = begin
+                tags[span.start + 1 : span.end] = begin + 1
+        return tags
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """A span label that training never shows is an error."""
+        for example in examples:
+            for span in self._gold(example):
+                if span.label not in self.labels:
+                    raise unknown_label(self, example, span.label, split, self.labels, span.start)
+        return []
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """Strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``."""
+        return span_f1([self._gold(example) for example in examples], cast(Sequence[Spans], predicted))
+
+    def _gold(self, example: Example) -> Spans:
+        return cast(Spans, example.layers.get(self.layer, Spans()))
+
+
+class NerHead(Head):
+    """A linear layer over tags, decoded so that only valid sequences can come out.
+
+    Args:
+        width: The encoder's width.
+        tags: IOB2 tags, ``O`` first, then ``B-x`` and ``I-x`` for each label.
+        crf: Whether to learn transitions.
+        dropout: The share of values dropped in training.
+    """
+
+    def __init__(self, width: int, tags: Sequence[str], *, crf: bool, dropout: float) -> None:
+        super().__init__()
+        self.tags = list(tags)
+        self.classify = WordClassifier(width, len(tags), dropout)
+        follow, first = iob2_transitions(self.tags)
+        self.crf = Crf(follow, first) if crf else None
+        self.register_buffer("follow", follow, persistent=False)
+        self.register_buffer("first", first, persistent=False)
+
+    def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
+        """Cross entropy over words; with a CRF the negative log likelihood of whole sequences."""
+        logits = self.classify(encoding)
+        if self.crf is None:
+            return LossSum(*word_loss(logits, targets))
+        gold = torch.from_numpy(np.concatenate(targets)).to(logits.device)
+        padded = encoding.pad(gold[:, None])[:, :, 0]
+        return LossSum(self.crf.loss(encoding.pad(logits), encoding.word_mask, padded), len(gold))
+
+    def predict(self, encoding: Encoding) -> list[Prediction]:
+        """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities."""
+        logits = self.classify(encoding)
+        if not len(logits):
+            return [Prediction(Spans(), ()) for _ in encoding.counts]
+        _best, free = logits.max(dim=1)
+        chosen = self._decode(encoding, torch.log_softmax(logits, dim=1), free)
+        chances = torch.softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
+        return self._spans(encoding, chosen.numpy(force=True), chances.numpy(force=True))
+
+    def _decode(self, encoding: Encoding, scores: Tensor, free: Tensor) -> Tensor:
+        """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""
+        follow, first = cast(Tensor, self.follow), cast(Tensor, self.first)
+        if self.crf is not None:
+            return self.crf.decode(encoding.pad(scores), encoding.word_mask)[encoding.word_mask]
+        starts = torch.zeros(len(free), dtype=torch.bool, device=free.device)
+        ends = np.cumsum([0, *encoding.counts])[:-1]
+        starts[torch.from_numpy(ends[np.asarray(encoding.counts) > 0]).to(free.device)] = True
+        before = follow[free.roll(1), free]
+        if not bool((torch.where(starts, first[free], before) < 0).any()):
+            return free
+        return viterbi(encoding.pad(scores), encoding.word_mask, follow, first)[encoding.word_mask]
+
+    def _spans(self, encoding: Encoding, tags: NDArray[Any], chances: NDArray[Any]) -> list[Prediction]:
+        out, start = [], 0
+        for count in encoding.counts:
+            spans: list[Span] = []
+            sure: list[float] = []
+            inside = np.flatnonzero(tags[start : start + count])
+            for word in inside.tolist():
+                tag, chance = self.tags[tags[start + word]], float(chances[start + word])
+                if tag.startswith("B-"):
+                    spans.append(Span(word, word + 1, tag[2:]))
+                    sure.append(chance)
+                else:  # decoding lets I-x follow B-x or I-x only
+                    spans[-1] = spans[-1]._replace(end=word + 1)
+                    sure[-1] *= chance
+            out.append(Prediction(Spans(spans), tuple(sure)))
+            start += count
+        return out

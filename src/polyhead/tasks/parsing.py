@@ -1,0 +1,188 @@
+"""Dependency parsing: a head and a relation for each word, which form a tree with one root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from polyhead.data.example import Example, Prediction, Tree, Value
+from polyhead.errors import PolyheadError
+from polyhead.metrics import attachment
+from polyhead.nn.biaffine import ArcScorer, Perceptron, RelationScorer
+from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.mst import decode
+from polyhead.nn.words import IGNORE
+from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
+
+ROOT = "root"
+"""The relation of the word that hangs on the root."""
+
+
+class Arcs(NamedTuple):
+    """Gold arcs as numbers. Shapes (words,)."""
+
+    heads: NDArray[np.int64]
+    relations: NDArray[np.int64]
+
+
+@dataclass(kw_only=True)
+class Parsing(Task):
+    """A dependency tree over each text's words (Dozat and Manning 2017).
+
+    Attributes:
+        arc_size: The size of the vectors that arcs are scored with.
+        relation_size: The size of the vectors that relations are scored with.
+        relations: The relations, sorted.
+    """
+
+    kind: ClassVar[type] = Tree
+    metric: ClassVar[str] = "las"
+    default_layer: ClassVar[str | None] = "tree"
+
+    arc_size: int = 256
+    relation_size: int = 128
+    relations: list[str] = learnt()
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Collect the relations."""
+        self.relations = sorted({relation for example in examples for relation in self._gold(example).relations})
+        if not self.relations:
+            raise PolyheadError(
+                f"tasks.{self.name}: layer {self.layer!r} has no tree in the training split.",
+                file=examples[0].file if examples else None,
+                remedy="Check that the HEAD and DEPREL columns are filled.",
+            )
+
+    def head(self, encoder: Encoder) -> Head:
+        """Biaffine scores of arcs and relations, and a maximum spanning tree."""
+        return ParsingHead(
+            encoder.width,
+            self.relations,
+            arc_size=self.arc_size,
+            relation_size=self.relation_size,
+            dropout=self.dropout,
+        )
+
+    def target(self, example: Example) -> Arcs | None:
+        """Each word's head and relation; ``IGNORE`` for a relation that training never shows."""
+        if not self.carries(example):
+            return None
+        tree, index = self._gold(example), self._index
+        relations = np.asarray([index.get(relation, IGNORE) for relation in tree.relations], dtype=np.int64)
+        return Arcs(np.asarray(tree.heads, dtype=np.int64), relations)
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """Relations that training never shows are counted in a note."""
+        trees = (self._gold(example) for example in examples if self.carries(example))
+        unseen = sum(relation not in self._index for tree in trees for relation in tree.relations)
+        return unseen_note(self, unseen, "a relation", split)
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """``uas``, ``las`` (with subtypes), ``las_universal`` (the official scorer's, without) and ``clas``."""
+        return attachment([self._gold(example) for example in examples], cast(Sequence[Tree], predicted))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {relation: i for i, relation in enumerate(self.relations)}
+
+    def _gold(self, example: Example) -> Tree:
+        return cast(Tree, example.layers[self.layer])
+
+
+class ParsingHead(Head):
+    """A biaffine parser.
+
+    Args:
+        width: The encoder's width.
+        relations: What to choose from.
+        arc_size: The size of the vectors that arcs are scored with.
+        relation_size: The size of the vectors that relations are scored with.
+        dropout: The share of values dropped in training.
+    """
+
+    def __init__(
+        self, width: int, relations: Sequence[str], *, arc_size: int, relation_size: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.relations = list(relations)
+        self.sizes = (arc_size, relation_size)
+        self.root = nn.Parameter(torch.randn(sum(self.sizes)) * 0.1)
+        # One product serves all four perceptrons: arcs' and relations' dependents, then their heads.
+        self.perceptron = Perceptron(width, 2 * sum(self.sizes), dropout)
+        self.arcs = ArcScorer(arc_size)
+        self.labels = RelationScorer(relation_size, len(relations))
+
+    def loss(self, encoding: Encoding, targets: Sequence[Arcs]) -> LossSum:
+        """Cross entropy of heads plus cross entropy of the relations of gold arcs, summed over words."""
+        scores, dependents, heads = self._score(encoding)
+        gold_heads = torch.from_numpy(np.concatenate([t.heads for t in targets])).to(scores.device)
+        gold_relations = torch.from_numpy(np.concatenate([t.relations for t in targets])).to(scores.device)
+        arc_loss = nn.functional.cross_entropy(scores, gold_heads, reduction="sum")
+        labels = self.labels(dependents, heads(gold_heads)).float()
+        label_loss = nn.functional.cross_entropy(labels, gold_relations, reduction="sum", ignore_index=IGNORE)
+        return LossSum(arc_loss + label_loss, len(gold_heads))
+
+    def predict(self, encoding: Encoding) -> list[Prediction]:
+        """The best tree with one root; a word's confidence is the probability of its arc and relation."""
+        if not sum(encoding.counts):
+            return [Prediction(Tree((), ()), ()) for _ in encoding.counts]
+        scores, dependents, heads = self._score(encoding)
+        log_chances = torch.log_softmax(scores, dim=1)  # (all words, longest + 1)
+        flat = log_chances.numpy(force=True)
+        found, start = [], 0
+        for count in encoding.counts:
+            square = np.zeros((count + 1, count + 1), dtype=flat.dtype)
+            square[1:] = flat[start : start + count, : count + 1]
+            found.append(decode(square)[0])
+            start += count
+        chosen = torch.from_numpy(np.concatenate(found)).to(scores.device)
+        labels = torch.softmax(self._allowed(self.labels(dependents, heads(chosen)).float(), chosen), dim=1)
+        best, index = labels.max(dim=1)
+        sure = (log_chances.gather(1, chosen[:, None])[:, 0].exp() * best).tolist()
+        return self._trees(encoding, chosen.tolist(), index.tolist(), sure)
+
+    def _allowed(self, logits: Tensor, heads: Tensor) -> Tensor:
+        """Logits of relations in which ``root`` goes with the root and with nothing else, as UD demands."""
+        if ROOT not in self.relations or len(self.relations) == 1:
+            return logits
+        is_root = torch.tensor([relation == ROOT for relation in self.relations], device=logits.device)
+        return logits.masked_fill((heads == 0)[:, None] != is_root, -torch.inf)
+
+    def _score(self, encoding: Encoding) -> tuple[Tensor, Tensor, Any]:
+        """Arc scores of all words, (all words, longest + 1), -inf beyond each text; relation vectors of dependents,
+        (all words, relation size); and a function from heads (all words,) to their relation vectors.
+        """
+        arc, relation = self.sizes
+        both = self.perceptron(encoding.flat_words)  # (all words, 2 * (arc + relation))
+        dep_arc, dep_relation, head_both = both.split([arc, relation, arc + relation], dim=1)
+        root = self.root.to(both.dtype)
+        padded = encoding.pad(head_both[:, :arc])  # (batch, words, arc)
+        heads = torch.cat([root[:arc].expand(len(padded), 1, arc), padded], dim=1)
+        mask = encoding.word_mask
+        scores = self.arcs(encoding.pad(dep_arc), heads).float()  # (batch, words, words + 1)
+        beyond = torch.cat([mask.new_zeros(len(mask), 1), ~mask], dim=1)
+        scores = scores.masked_fill(beyond[:, None], -torch.inf)[mask]
+        starts = np.repeat(np.cumsum([0, *encoding.counts[:-1]]), encoding.counts)
+        offset = torch.from_numpy(starts).to(both.device)
+        with_root = torch.cat([root[None, arc:], head_both[:, arc:]])  # (1 + all words, relation)
+
+        def vectors(chosen: Tensor) -> Tensor:
+            return with_root.index_select(0, torch.where(chosen == 0, 0, chosen + offset))
+
+        return scores, dep_relation, vectors
+
+    def _trees(self, encoding: Encoding, heads: list[int], relations: list[int], sure: list[float]) -> list[Prediction]:
+        out, start = [], 0
+        for count in encoding.counts:
+            end = start + count
+            names = tuple(self.relations[i] for i in relations[start:end])
+            out.append(Prediction(Tree(tuple(heads[start:end]), names), tuple(sure[start:end])))
+            start = end
+        return out

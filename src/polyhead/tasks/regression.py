@@ -1,0 +1,108 @@
+"""Regression: a number for each text or text pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polyhead.data.example import Example, Prediction, Value
+from polyhead.errors import PolyheadError
+from polyhead.metrics import regression
+from polyhead.nn.dropout import Dropout
+from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+
+LOG_BOUND = 6.0
+"""The log variance of an error, in spreads of the training numbers, stays within plus and minus this."""
+
+
+@dataclass(kw_only=True)
+class Regression(Task):
+    """A number for each text, such as a rating or the similarity of two texts.
+
+    Attributes:
+        mean: The mean of the training split's numbers.
+        spread: Their standard deviation.
+    """
+
+    kind: ClassVar[type] = float
+    metric: ClassVar[str] = "pearson"
+    words: ClassVar[bool] = False
+
+    mean: float = learnt(float)
+    spread: float = learnt(float)
+
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Measure the mean and the spread, so that the head learns numbers around 0 of size 1."""
+        gold = [cast(float, example.layers[self.layer]) for example in examples]
+        if len(set(gold)) < 2:
+            raise PolyheadError(
+                f"tasks.{self.name}: layer {self.layer!r} holds no two different numbers in the training split.",
+                file=examples[0].file if examples else None,
+                remedy="Regression needs texts with different numbers.",
+            )
+        self.mean, self.spread = float(np.mean(gold)), float(np.std(gold))
+
+    def head(self, encoder: Encoder) -> Head:
+        """Two outputs on the mean of each text's pieces: the number, and how far off it may be."""
+        return RegressionHead(encoder.width, mean=self.mean, spread=self.spread, dropout=self.dropout)
+
+    def target(self, example: Example) -> float | None:
+        """The number, in spreads from the mean."""
+        if not self.carries(example):
+            return None
+        return (cast(float, example.layers[self.layer]) - self.mean) / self.spread
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """``pearson``, ``spearman`` and ``rmse``."""
+        gold = [cast(float, example.layers[self.layer]) for example in examples]
+        return regression(gold, cast(Sequence[float], predicted))
+
+
+class RegressionHead(Head):
+    """Squared error for the number; beside it a Gaussian's log variance, learnt without a pull on the number.
+
+    Args:
+        width: The encoder's width.
+        mean: Of the training split's numbers.
+        spread: Their standard deviation.
+        dropout: The share of values dropped in training.
+    """
+
+    def __init__(self, width: int, *, mean: float, spread: float, dropout: float) -> None:
+        super().__init__()
+        self.mean = mean
+        self.spread = spread
+        self.dropout = Dropout(dropout)
+        self.number = nn.Linear(width, 1)
+        self.doubt = nn.Linear(width, 1)
+
+    def loss(self, encoding: Encoding, targets: Sequence[float]) -> LossSum:
+        """Squared error plus the negative log likelihood of the error's size."""
+        sentence = self.dropout(encoding.sentence)
+        number = self.number(sentence)[:, 0].float()  # (batch,)
+        log_variance = self._log_variance(sentence.detach())
+        squared = (number - torch.tensor(targets, dtype=torch.float32, device=number.device)).square()
+        likelihood = 0.5 * (log_variance + squared.detach() * torch.exp(-log_variance))
+        return LossSum((squared + likelihood).sum(), len(targets))
+
+    def _log_variance(self, sentence: Tensor) -> Tensor:
+        """Bounded, so that one outlier after a good fit cannot swamp every other gradient. Shape (batch,)."""
+        log_variance: Tensor = self.doubt(sentence)[:, 0].float()
+        return log_variance.clamp(-LOG_BOUND, LOG_BOUND)
+
+    def predict(self, encoding: Encoding) -> list[Prediction]:
+        """The number; its confidence is the chance that the truth lies within half a spread of the training data."""
+        sentence = encoding.sentence
+        numbers = (self.number(sentence)[:, 0].float() * self.spread + self.mean).tolist()
+        deviations = torch.exp(0.5 * self._log_variance(sentence)).tolist()
+        return [
+            Prediction(number, math.erf(0.5 / (deviation * math.sqrt(2))))
+            for number, deviation in zip(numbers, deviations, strict=True)
+        ]

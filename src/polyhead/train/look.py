@@ -1,0 +1,29 @@
+"""A look at a recipe's data as its encoder would see it; nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from polyhead.data import Example, load_dataset
+from polyhead.data.check import Report, check
+from polyhead.nn.loading import load_encoder
+from polyhead.recipe import Recipe
+from polyhead.train.prepare import layer_kinds
+
+
+def look(recipe: Recipe) -> Iterator[Report]:
+    """A report on each dataset of the recipe, whether or not a task uses it.
+
+    Raises:
+        PolyheadError: A file is broken, or the encoder cannot be loaded.
+    """
+    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    tasks = recipe.make_tasks()
+
+    def lengths(examples: Sequence[Example]) -> list[int]:
+        special = encoder.tokenizer.single.size
+        return [pieces.length + special for pieces in encoder.tokenise(examples)]
+
+    for name, spec in recipe.data.items():
+        kinds = layer_kinds([task for task in tasks.values() if task.data == name])
+        yield check(load_dataset(name, spec, recipe.base, kinds), lengths, encoder.window)

@@ -1,0 +1,119 @@
+"""AdamW with separate rates for encoder and heads, whole-model clipping, and a schedule that is a pure function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from polyhead.model import TRANSFORMER, Model
+from polyhead.nn.precision import halve_linear_weights
+from polyhead.nn.vocabulary import NarrowEmbedding
+from polyhead.recipe import Stage
+
+
+def rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """What the highest learning rate is multiplied with at ``step`` of ``steps``, counted from 0."""
+    rising = max(1, round(steps * warmup)) if warmup else 0
+    if step < rising:
+        return (step + 1) / rising
+    done = (step - rising) / max(1, steps - rising)
+    if schedule == "linear":
+        return max(0.0, 1.0 - done)
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    return 1.0
+
+
+class Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) over a model's weights.
+
+    Where the model computes in bf16, its linear layers change to it here; each has a master copy in fp32, which is
+    what is updated and saved.
+
+    Args:
+        model: The model; heads that do not take part have no gradient and stay as they are.
+        stage: Rates, decay, clipping and schedule.
+        steps: How many steps the stage has.
+    """
+
+    def __init__(self, model: Model, stage: Stage, steps: int) -> None:
+        self.stage = stage
+        self.steps = steps
+        self.names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.masters: dict[str, Tensor] = {}
+        if model.precision == "bf16":
+            before = {name: p.detach().clone() for name, p in self.names.items()}
+            halve_linear_weights(model)
+            self.masters = {name: before[name] for name, p in self.names.items() if p.dtype != torch.float32}
+        spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
+        groups: dict[tuple[bool, bool], list[Tensor]] = {}
+        for name, p in self.names.items():
+            decayed = p.dim() > 1 and id(p) not in spared
+            groups.setdefault((name.startswith(TRANSFORMER), decayed), []).append(self._updated(name))
+        self.adamw = torch.optim.AdamW(
+            [
+                {
+                    "params": params,
+                    "encoder": encoder,
+                    "lr": self._highest(encoder),
+                    "weight_decay": stage.weight_decay if decayed else 0.0,
+                }
+                for (encoder, decayed), params in groups.items()
+            ],
+            fused=True,
+        )
+
+    def step(self, number: int) -> float:
+        """Update the weights from their gradients, which are then cleared; returns the gradient's length."""
+        for name, master in self.masters.items():
+            grad = self.names[name].grad
+            master.grad = None if grad is None else grad.float()
+        updated = [self._updated(name) for name in self.names]
+        grads = [p.grad for p in updated if p.grad is not None]
+        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
+        # The fused kernel divides by this as it goes, so clipping costs no pass of its own.
+        self.adamw.grad_scale = torch.tensor(max(1.0, norm / self.stage.clip), device=grads[0].device)  # type: ignore[attr-defined]
+        self.adamw.found_inf = torch.tensor(0.0 if math.isfinite(norm) else 1.0, device=grads[0].device)  # type: ignore[attr-defined]
+        factor = rate_factor(number, self.steps, self.stage.warmup, self.stage.schedule)
+        for group in self.adamw.param_groups:
+            group["lr"] = self._highest(group["encoder"]) * factor
+        self.adamw.step()
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                self.names[name].copy_(master)
+                master.grad = None
+        self.clear()
+        return norm
+
+    def clear(self) -> None:
+        """Forget gradients."""
+        for p in self.names.values():
+            p.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything beside ``full_weights`` that the next step depends on, by weight name."""
+        out: dict[str, Tensor] = {}
+        for name in self.names:
+            for key, value in self.adamw.state[self._updated(name)].items():
+                out[f"{key}/{name}"] = value
+        return out
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made."""
+        for key, value in state.items():
+            kind, _, name = key.partition("/")
+            updated = self._updated(name)
+            self.adamw.state[updated][kind] = value.to(updated.device, copy=True)
+
+    def full_weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """The model's weights in full precision, by name."""
+        return {name: self.masters.get(name, value) for name, value in model.state_dict().items()}
+
+    def _highest(self, encoder: bool) -> float:
+        return self.stage.learning_rate if encoder else self.stage.head_learning_rate
+
+    def _updated(self, name: str) -> Tensor:
+        return self.masters.get(name, self.names[name])

@@ -1,0 +1,119 @@
+"""A run: a folder that holds a resolved recipe, a log, checkpoints, the best weights, the model and its scores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyhead.data import DataSpec
+from polyhead.errors import PolyheadError, nearest
+from polyhead.evaluate import Gold, Scores, score
+from polyhead.model import Model, load_model
+from polyhead.nn.precision import choose_precision, find_device
+from polyhead.recipe import Recipe, load_recipe
+from polyhead.train.prepare import load_datasets
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Where it is.
+        scores: For each split that has gold, each task's figures.
+    """
+
+    folder: Path
+    scores: dict[str, Scores]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """A run on disk.
+
+        Raises:
+            PolyheadError: There is no finished run.
+        """
+        folder = Path(folder)
+        try:
+            return cls(folder, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            unfinished = (folder / "recipe.toml").exists()
+            remedy = f"Finish it: polyhead train --resume {folder}" if unfinished else "Check the path."
+            raise PolyheadError(f"There is no finished run in {str(folder)!r}.", remedy=remedy) from error
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return load_recipe(self.folder / "recipe.toml")
+
+    def model(self, best: str | None = None) -> Model:
+        """The trained model; with ``best`` the weights that were best for one task, whatever the others lost."""
+        return load_model(self.folder, best)
+
+
+def evaluate(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    file: str | Path | None = None,
+    data: str | None = None,
+    best: str | None = None,
+) -> Scores:
+    """Score a run's model on a split of its recipe's datasets, or on a file of the same format as one of them.
+
+    Args:
+        folder: The run.
+        split: ``train``, ``dev`` or ``test``.
+        file: A file to score on instead.
+        data: The dataset that the file is like; needed if the recipe has several.
+        best: A task whose own best weights to take.
+
+    Raises:
+        PolyheadError: There is no such run, split, dataset or file, or the file is broken.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.toml").is_file():
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
+    recipe = load_recipe(folder / "recipe.toml")
+    device = find_device("auto")
+    model = load_model(folder, best).to(device)
+    same = str(device) == recipe.device  # then the figures are those of the run itself
+    model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
+    if file is not None:
+        recipe, split = _with_file(recipe, Path(file), data), "test"
+    elif data is not None:
+        recipe = recipe.model_copy(update={"data": {data: _dataset_named(recipe, data)}})
+    wanted = {name: spec for name, spec in recipe.data.items() if getattr(spec, split) is not None}
+    tasks = {name: task for name, task in model.tasks.items() if task.data in wanted}
+    if not tasks:
+        raise PolyheadError(
+            f"No dataset of the run has a {split} split.",
+            remedy=f"Give a file: polyhead evaluate {folder} FILE --data NAME, or another --split.",
+        )
+    splits = ("train", "dev") if split == "dev" and any(isinstance(s.dev, float) for s in wanted.values()) else (split,)
+    datasets = load_datasets(recipe.model_copy(update={"data": wanted}), tasks, splits)
+    gold = {
+        name: Gold(dataset.splits[split], model.encoder.tokenise(dataset.splits[split]))
+        for name, dataset in datasets.items()
+    }
+    return score(model, gold, list(tasks))
+
+
+def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
+    used = sorted({str(table["data"]) for table in recipe.tasks.values()})
+    if data is None and len(used) > 1:
+        raise PolyheadError(
+            "The recipe has several datasets.", remedy=f"Say which one the file is like: --data {' or '.join(used)}"
+        )
+    name = data or used[0]
+    spec = _dataset_named(recipe, name).model_copy(
+        update={"train": None, "dev": None, "test": str(file.resolve()), "limit": None}
+    )
+    return recipe.model_copy(update={"data": {name: spec}})
+
+
+def _dataset_named(recipe: Recipe, name: str) -> DataSpec:
+    if name not in recipe.data:
+        raise PolyheadError(f"The recipe has no dataset {name!r}.", remedy=nearest(name, recipe.data))
+    return recipe.data[name]

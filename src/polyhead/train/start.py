@@ -1,0 +1,266 @@
+"""Starting a run from a recipe, and going on with one that was ended before its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from polyhead.data import Dataset, DataSpec, format_of
+from polyhead.errors import PolyheadError
+from polyhead.evaluate import score
+from polyhead.files import write_json, write_text
+from polyhead.model import BEST, Model
+from polyhead.nn.allocator import keep_freed_memory
+from polyhead.nn.loading import load_encoder
+from polyhead.nn.precision import choose_precision, find_device
+from polyhead.recipe import Recipe, load_recipe
+from polyhead.tasks import Task
+from polyhead.train.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.train.loop import Training
+from polyhead.train.prepare import Material, load_datasets, prepare_tasks
+from polyhead.train.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.train.run import Run
+from polyhead.version import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+LOG_EVERY = 20
+"""Steps between two lines of the log."""
+
+CHECKPOINT_SECONDS = 120.0
+"""Seconds between two checkpoints; a kill costs at most this much work."""
+
+SPLITS = ("train", "dev", "test")
+
+
+def _ignore(_said: object) -> None:
+    """Nobody watches."""
+
+
+def train(
+    recipe: Recipe | str | Path,
+    output: str | Path,
+    *,
+    watch: Callable[[Record], object] = _ignore,
+    tell: Callable[[str], object] = _ignore,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Run:
+    """Train from a recipe into a new folder.
+
+    Args:
+        recipe: A recipe or its file.
+        output: The run's folder; must be new or empty.
+        watch: Called with every record of the training loop.
+        tell: Called with each note on the data.
+        checkpoint_seconds: Seconds between two checkpoints.
+
+    Raises:
+        PolyheadError: The recipe or the data is wrong, or the folder is taken.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    folder = Path(output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        remedy = "Choose another folder, or delete it."
+        if (folder / "recipe.toml").exists():
+            remedy = f"Choose another folder, delete it, or go on with it: polyhead train --resume {folder}"
+        raise PolyheadError(f"The output folder {str(folder)!r} is not empty.", remedy=remedy)
+    keep_freed_memory()
+    training, facts = _set_up(recipe, folder, tell)
+    write_json(folder / "run.json", facts)
+    write_text(folder / "recipe.toml", training.recipe.to_toml())
+    return _finish(training, watch, checkpoint_seconds)
+
+
+def resume(
+    folder: str | Path,
+    *,
+    watch: Callable[[Record], object] = _ignore,
+    tell: Callable[[str], object] = _ignore,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Run:
+    """Go on with a run that was ended before its end. On a CPU the weights come out as if it never had been.
+
+    Raises:
+        PolyheadError: There is no run, or its data has changed.
+    """
+    folder = Path(folder)
+    if (folder / "scores.json").exists():
+        _remove_checkpoints(folder)
+        tell("The run is finished; there is nothing to do.")
+        return Run.open(folder)
+    if not (folder / "recipe.toml").exists() or not (folder / "run.json").exists():
+        raise PolyheadError(
+            f"There is no run to go on with in {str(folder)!r}.", remedy="Start one: polyhead train RECIPE --output RUN"
+        )
+    keep_freed_memory()
+    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    torch.set_num_threads(before["threads"])
+    training, facts = _set_up(load_recipe(folder / "recipe.toml"), folder, tell)
+    for name, fingerprint in before["fingerprints"].items():
+        if facts["fingerprints"].get(name) != fingerprint:
+            raise PolyheadError(
+                f"The files of data.{name} are not those that the run started with.",
+                remedy="Put them back, or start a new run.",
+            )
+    saved = load_checkpoint(folder)
+    if saved is not None:
+        training.progress, weights, training.optimizer_state = saved
+        training.model.load_state_dict(weights)
+    return _finish(training, watch, checkpoint_seconds)
+
+
+def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
+    tasks = recipe.make_tasks()
+    datasets = load_datasets(recipe, tasks, SPLITS)
+    notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
+    for note in notes:
+        tell(note)
+    device = find_device(recipe.device)
+    precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
+    recipe = recipe.model_copy(update={"precision": precision, "device": str(device)})
+    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    torch.manual_seed(recipe.seed)
+    info = {
+        "data": {name: _described(d.spec) for name, d in datasets.items()},
+        "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items()},
+    }
+    model = Model(encoder, tasks, info).to(device)
+    model.precision = precision
+    _check_patience(recipe, datasets)
+    facts = {
+        "polyhead": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
+        "notes": notes,
+    }
+    return Training(recipe, model, Material(encoder, datasets), folder), facts
+
+
+def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
+    folder, progress = training.folder, training.progress
+    saved = time.monotonic()
+    with _Log(folder / "log.jsonl", progress) as log:
+        for record in training.records():
+            log.write(record)
+            watch(record)
+            if isinstance(record, StageEnded):
+                training.model.save(folder / "model")
+                write_json(folder / BEST / "tasks.json", {name: asdict(b) for name, b in progress.tasks.items()})
+            due = time.monotonic() - saved >= checkpoint_seconds
+            if isinstance(record, StageEnded) or (due and isinstance(record, Stepped | EpochEnded)):
+                log.flush()
+                optimizer = training.optimizer.state() if training.optimizer else {}
+                save_checkpoint(folder, progress, training.weights(), optimizer)
+                saved = time.monotonic()
+    model = training.model.eval()
+    tasks = list(model.tasks.values())
+    names = [task.name for task in tasks]
+    scores = {split: score(model, training.material.gold(split, tasks), names) for split in ("dev", "test")}
+    scores = {split: figures for split, figures in scores.items() if figures}
+    prune_best(folder, progress.files())
+    write_json(folder / "scores.json", scores)
+    _remove_checkpoints(folder)
+    return Run(folder, scores)
+
+
+class _Log:
+    """The log in JSON lines. What a killed run wrote after its last checkpoint is cut off, to be written again."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.progress = progress
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.stream = path.open("a", encoding="utf-8", newline="\n")
+        self._claim(path.parent)
+        os.truncate(path, min(progress.log, path.stat().st_size))
+
+    def _claim(self, run: Path) -> None:
+        """Hold the run for this process; the system lets go when the process ends, however it ends."""
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.stream.close()
+            raise PolyheadError(
+                f"Another process is training the run {str(run)!r}.", remedy="Wait for it, or end it first."
+            ) from error
+        except OSError:  # some network file systems know no locks
+            return
+
+    def write(self, record: Record) -> None:
+        """One line; of steps only every twentieth and the last, and of a stage gone on with none: it has begun."""
+        if isinstance(record, Stepped) and record.step % LOG_EVERY and record.step != record.steps:
+            return
+        if isinstance(record, StageStarted) and record.done:
+            return
+        line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
+        with self._refusals():
+            self.stream.write(json.dumps(line) + "\n")
+            self.stream.flush()  # for whoever follows it
+
+    def flush(self) -> None:
+        """Hand the log to the system and note its length."""
+        with self._refusals():
+            self.stream.flush()
+            self.progress.log = self.stream.tell()
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError) if error else self._refusals():  # the first error says more than one from closing
+            self.stream.close()
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
+    for stage in recipe.stages:
+        read = {str(recipe.tasks[name]["data"]) for name in stage.tasks}
+        if stage.patience is not None and not any("dev" in datasets[name].splits for name in read):
+            raise PolyheadError(
+                f"Stage {stage.name!r} has patience, but none of its datasets has a dev split.",
+                remedy="Add dev = 0.1 to a dataset, or leave patience out.",
+            )
+
+
+def _unit(task: Task, dataset: Dataset) -> str:
+    """Whether a task learns from texts given as words (its unit is then a sentence), or from raw texts."""
+    found = next(example for example in dataset.splits["train"] if task.carries(example))
+    return "words" if found.words else "text"
+
+
+def _described(spec: DataSpec) -> dict[str, Any]:
+    """What a model keeps of a dataset's format, whether named or told by the file's suffix: all but where it was."""
+    first = spec.train if isinstance(spec.train, str) else (spec.train or [""])[0]
+    named = {"format": spec.format or format_of(first)}
+    return spec.model_dump(exclude_none=True, exclude={"train", "dev", "test", "limit"}) | named

@@ -1,0 +1,140 @@
+"""What the command line shows: progress, scores, notes. All of it goes through rich; figures also go to JSON files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from polyhead.errors import from_here
+from polyhead.evaluate import Scores
+from polyhead.files import write_json
+from polyhead.train.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.train.run import Run
+
+_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
+
+
+def show(what: RenderableType) -> None:
+    """Print to standard output."""
+    plain = isinstance(what, str)  # a text may hold square brackets, which rich would take for markup
+    Console(soft_wrap=not sys.stdout.isatty()).print(what, markup=not plain, highlight=not plain)
+
+
+def write_figures(path: Path | None, figures: Any) -> None:
+    """Write figures as JSON, if a path is given."""
+    if path is not None:
+        write_json(path, figures)
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as the field prints it: shares in per cent, all others as they are."""
+    return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
+
+
+def scores_table(scores: Scores, title: str) -> Table:
+    """A row for each task and figure; figures by label (``f1/person``) are left to the JSON file."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    table.add_column("task")
+    table.add_column("figures")
+    for task, figures in scores.items():
+        shown = [f"{name} {figure(name, value)}" for name, value in figures.items() if "/" not in name]
+        table.add_row(task, "   ".join(shown))
+    return table
+
+
+class Watcher:
+    """Shows a run as it goes: a bar with loss, words per second and time left, and a line for each epoch."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}  {task.fields[speed]} words/s"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.bar: TaskID | None = None
+        self.loss: float | None = None
+        self.speed: float | None = None
+        self.started = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """A note on the data."""
+        self.console.print(f"note: {from_here(text)}", markup=False, highlight=False, soft_wrap=True)
+
+    def __call__(self, record: Record) -> None:
+        """Show a record."""
+        if isinstance(record, StageStarted):
+            self._stage(record)
+        elif isinstance(record, Stepped):
+            self._step(record)
+        elif isinstance(record, EpochEnded):
+            self._epoch(record)
+        else:
+            self._end(record)
+
+    def finish(self, run: Run) -> None:
+        """The scores of the finished run, and what can be done with it."""
+        for split, scores in run.scores.items():
+            show(scores_table(scores, f"scores on {split}"))
+        took = time.monotonic() - self.started
+        note = f"Finished in {took:.0f} s. The model is in {run.folder}: try polyhead predict {run.folder}"
+        self.console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Watcher:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def _stage(self, record: StageStarted) -> None:
+        tasks = ", ".join(record.tasks)
+        left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
+        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {record.epochs} epochs")
+        if self.bar is not None:
+            self.progress.remove_task(self.bar)
+        self.bar = self.progress.add_task(record.stage, total=record.steps, completed=record.done, loss="-", speed="-")
+
+    def _step(self, record: Stepped) -> None:
+        loss, speed = sum(record.losses.values()), record.words / record.seconds
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        self.speed = speed if self.speed is None else 0.95 * self.speed + 0.05 * speed
+        if self.bar is not None:
+            self.progress.update(self.bar, completed=record.step, loss=f"{self.loss:.3f}", speed=f"{self.speed:,.0f}")
+
+    def _epoch(self, record: EpochEnded) -> None:
+        scores = []
+        for task, figures in record.scores.items():
+            name, value = _main(figures)
+            scores.append(f"{task} {name} {figure(name, value)}")
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
+        result = "  ".join(scores) if scores else f"loss {losses}"
+        mark = " *" if record.best else ""
+        self._say(f"epoch {record.epoch}: {result}  ({record.words_per_second:,.0f} words/s){mark}")
+
+    def _end(self, record: StageEnded) -> None:
+        early = " (no better mean for a while)" if record.stopped_early else ""
+        self._say(f"stage {record.stage} ended after {record.epochs} epochs{early}; kept epoch {record.kept}")
+
+    def _say(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _main(figures: dict[str, float]) -> tuple[str, float]:
+    """The figure that the field quotes first."""
+    for name in ("las", "f1", "accuracy", "pearson"):
+        if name in figures:
+            return name, figures[name]
+    return next(iter(figures.items()))

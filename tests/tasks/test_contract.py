@@ -1,0 +1,268 @@
+"""What holds for every task type, a user's own included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import SENTENCES, cells
+from polyhead.data.bio import to_spans
+from polyhead.data.example import Example, Labels, Prediction, Spans, Tree, Value, WordLabels
+from polyhead.errors import PolyheadError
+from polyhead.model import Model, Targets
+from polyhead.nn.loading import load_encoder
+from polyhead.predict import answer
+from polyhead.tasks import TYPES, Task, describe_task, make_task, restore_task
+
+
+def _examples(*, pairs: bool = False) -> list[Example]:
+    """Eight sentences with a layer of each kind; with ``pairs`` as raw text pairs instead."""
+    out = []
+    for number, (sentence, sentiment) in enumerate(SENTENCES):
+        columns = list(zip(*cells(sentence), strict=True))
+        forms = columns[0]
+        layers: dict[str, Value] = {
+            "sentiment": sentiment,
+            "topics": Labels(topic for topic in ("cat", "Ann", "in") if topic in columns[1]),
+            "stars": number % 5 + 0.5,
+            "upos": WordLabels(tag if i or number % 2 else None for i, tag in enumerate(columns[2])),
+            "lemma": WordLabels(columns[1]),
+            "tree": Tree(tuple(map(int, columns[3])), columns[4]),
+            "entities": to_spans(columns[5], "IOB2"),
+        }
+        if pairs:
+            half = len(forms) // 2
+            out.append(Example(text=" ".join(forms[:half]), pair=" ".join(forms[half:]), layers=layers))
+        else:
+            out.append(Example(words=forms, layers=layers))
+    return out
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task type with its settings, on sentences or on text pairs."""
+
+    type: str
+    layer: str
+    settings: tuple[tuple[str, Any], ...] = ()
+    pairs: bool = False
+
+    @property
+    def examples(self) -> list[Example]:
+        return _examples(pairs=self.pairs)
+
+    def task(self) -> Task:
+        """The task, prepared."""
+        made = make_task("it", {"type": self.type, "data": "d", "layer": self.layer, **dict(self.settings)})
+        made.prepare(self.examples)
+        return made
+
+
+CASES = {
+    "classification": Case("classification", "sentiment"),
+    "several labels": Case("classification", "topics", (("several", True),)),
+    "pairs": Case("classification", "sentiment", pairs=True),
+    "regression": Case("regression", "stars"),
+    "regression of pairs": Case("regression", "stars", pairs=True),
+    "tagging": Case("tagging", "upos"),
+    "lemmatization": Case("lemmatization", "lemma"),
+    "ner": Case("ner", "entities"),
+    "ner with crf": Case("ner", "entities", (("crf", True),)),
+    "parsing": Case("parsing", "tree", (("arc_size", 24), ("relation_size", 16))),
+    "a user's own": Case("own_task.Loudness", "sentiment", (("scale", 2.0),)),
+}
+
+
+def test_every_type_of_the_table_has_a_case() -> None:
+    assert set(TYPES) <= {case.type for case in CASES.values()}
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]
+
+
+@cache
+def _trained(case: Case, encoder: Path) -> Model:
+    """A model that has seen the eight examples a hundred times or so."""
+    torch.manual_seed(3)
+    task = case.task()
+    model = Model(load_encoder(str(encoder)), {"it": task})
+    model.encoder.set_dropout(0.0)
+    batch, gold = _batch(model, case.examples, task)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    model.train()
+    for _ in range(100):
+        optimizer.zero_grad()
+        total, units = model.loss(batch, {"it": gold})["it"]
+        (total / units).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model(case: Case, tiny_encoder: Path) -> Model:
+    return _trained(case, tiny_encoder)
+
+
+def _batch(model: Model, examples: Sequence[Example], task: Task) -> tuple[Any, Targets]:
+    found = [task.target(example) for example in examples]
+    rows = [i for i, target in enumerate(found) if target is not None]
+    return model.encoder.collate(model.encoder.tokenise(examples)), Targets(rows, [found[i] for i in rows])
+
+
+def _answers(model: Model, examples: Sequence[Example], budget: int = 10_000) -> list[Prediction]:
+    return [given["it"] for given in answer(model, model.encoder.tokenise(examples), ["it"], budget=budget)]
+
+
+def _gold(case: Case) -> list[Value]:
+    return [example.layers[case.layer] for example in case.examples]
+
+
+def _assert_same(left: Sequence[Prediction], right: Sequence[Prediction]) -> None:
+    for one, other in zip(left, right, strict=True):
+        if isinstance(one.value, float):
+            assert one.value == pytest.approx(other.value, abs=1e-5)
+        else:
+            assert one.value == other.value
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def _assert_well_formed(case: Case, predictions: Sequence[Prediction]) -> None:
+    for example, prediction in zip(case.examples, predictions, strict=True):
+        value, sure = prediction.value, prediction.confidence
+        assert type(value) is type(example.layers[case.layer])
+        units: int | None = None
+        if isinstance(value, WordLabels):
+            units = len(example.words)
+            assert len(value) == units and all(isinstance(label, str) for label in value)
+        elif isinstance(value, Tree):
+            units = len(example.words)
+            assert len(value.heads) == len(value.relations) == units
+        elif isinstance(value, Spans):
+            units = len(value)
+        if units is None:
+            assert isinstance(sure, float)
+        else:
+            assert isinstance(sure, tuple) and len(sure) == units
+        assert all(type(c) is float and 0 <= c <= 1 for c in ((sure,) if isinstance(sure, float) else sure))
+
+
+def test_overfits_eight_examples(case: Case, model: Model) -> None:
+    task = model.tasks["it"]
+    predicted = [prediction.value for prediction in _answers(model, case.examples)]
+    figure = task.score(case.examples, predicted)[task.metric]
+    assert figure == pytest.approx(1.0, abs=0.01)
+
+
+def test_save_load_and_predict_gives_the_same(case: Case, model: Model, tmp_path: Path) -> None:
+    before = _answers(model, case.examples)
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    assert loaded.tasks == model.tasks
+    assert _answers(loaded, case.examples) == before
+
+
+def test_padding_and_batch_order_change_nothing(case: Case, model: Model) -> None:
+    examples = case.examples
+    together = _answers(model, examples)
+    _assert_same(_answers(model, examples[::-1]), together[::-1])
+    _assert_same(_answers(model, examples, budget=1), together)
+    longer = replace(examples[0], words=examples[0].words * 12) if examples[0].words else Example(text="so long " * 30)
+    _assert_same(_answers(model, [longer, *examples])[1:], together)  # now all are filled up, and one has two rows
+
+
+def test_predictions_have_the_type_of_gold(case: Case, model: Model) -> None:
+    _assert_well_formed(case, _answers(model, case.examples))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_random_weights_give_well_formed_answers(case: Case, tiny_encoder: Path, scale: float) -> None:
+    torch.manual_seed(5)
+    untrained = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
+    with torch.no_grad():
+        for weight in untrained.heads.parameters():
+            weight.mul_(scale)
+    _assert_well_formed(case, _answers(untrained, case.examples))
+
+
+def test_gold_against_gold_is_perfect(case: Case) -> None:
+    task = case.task()
+    assert task.score(case.examples, _gold(case))[task.metric] == pytest.approx(0.0 if task.lower_is_better else 1.0)
+
+
+def test_an_example_without_the_layer_gives_no_loss(case: Case, model: Model) -> None:
+    task, examples = model.tasks["it"], case.examples
+    bare = [replace(example, layers={}) for example in examples[:3]]
+    assert all(task.target(example) is None for example in bare)
+    assert not any(task.carries(example) for example in bare)
+    batch, gold = _batch(model, bare, task)
+    assert model.loss(batch, {"it": gold}) == {}
+    alone = model.loss(*_with_name(_batch(model, examples, task)))["it"]
+    among = [bare[0], *examples[:4], bare[1], *examples[4:], bare[2]]
+    mixed = model.loss(*_with_name(_batch(model, among, task)))["it"]
+    assert mixed.units == alone.units
+    assert mixed.total.item() == pytest.approx(alone.total.item(), rel=1e-4, abs=1e-4)
+
+
+def _with_name(made: tuple[Any, Targets]) -> tuple[Any, dict[str, Targets]]:
+    return made[0], {"it": made[1]}
+
+
+def test_another_task_in_the_batch_changes_no_loss(case: Case, tiny_encoder: Path) -> None:
+    """Half of the examples carry this layer, all carry another: each head learns from its own rows alone."""
+    torch.manual_seed(7)
+    task = case.task()
+    other = make_task("other", {"type": "classification", "data": "d", "layer": "kind"})
+    examples = [
+        replace(e, layers={**(e.layers if i % 2 else {}), "kind": "odd" if i % 3 else "even"})
+        for i, e in enumerate(case.examples)
+    ]
+    other.prepare(examples)
+    both = Model(load_encoder(str(tiny_encoder)), {"it": task, "other": other}).eval()
+    batch, gold = _batch(both, examples, task)
+    _, other_gold = _batch(both, examples, other)
+    losses = both.loss(batch, {"it": gold, "other": other_gold})
+    carriers, carried = _batch(both, examples[1::2], task)
+    alone = both.loss(carriers, {"it": carried})
+    assert losses["it"].units == alone["it"].units
+    assert losses["it"].total.item() == pytest.approx(alone["it"].total.item(), rel=1e-4)
+    assert losses["other"].units == len(examples)
+    grads = torch.autograd.grad(losses["it"].total, list(both.head("other").parameters()), allow_unused=True)
+    assert all(grad is None for grad in grads)
+
+
+def test_a_task_survives_json(case: Case) -> None:
+    task = case.task()
+    described = describe_task(task)
+    assert described["type"] == case.type
+    assert restore_task(json.loads(json.dumps(described))) == task
+
+
+def test_settings_are_checked(case: Case) -> None:
+    table = {"type": case.type, "data": "d", "layer": case.layer}
+    with pytest.raises(PolyheadError, match=r"tasks\.it has an unknown key 'dropot'.*\n.*'dropout'"):
+        make_task("it", {**table, "dropot": 0.1})
+    with pytest.raises(PolyheadError, match=r"tasks\.it\.dropout = '0.1'"):
+        make_task("it", {**table, "dropout": "0.1"})
+    with pytest.raises(PolyheadError, match=r"tasks\.it\.dropout = 1"):
+        make_task("it", {**table, "dropout": 1})
+    learnt = next(key for key in ("labels", "relations", "scripts", "mean", "counts") if hasattr(case.task(), key))
+    with pytest.raises(PolyheadError, match=f"unknown key '{learnt}'"):
+        make_task("it", {**table, learnt: []})
+    with pytest.raises(PolyheadError, match="does not say which data"):
+        make_task("it", {"type": case.type, "layer": case.layer})
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_nothing_to_learn_from_is_an_error_that_names_the_task(type_name: str) -> None:
+    made = make_task("it", {"type": type_name, "data": "d", "layer": "any"})
+    with pytest.raises(PolyheadError, match=r"tasks\.it"):
+        made.prepare([])

@@ -1,0 +1,463 @@
+"""The command line, mostly in this process; a few things only a process of its own can show."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+import polyhead
+import polyhead.predict
+import runs
+from polyhead import PolyheadError
+from polyhead.cli import app
+from polyhead.data import DataSpec, read
+
+TABLE = """\
+[data.table]
+train = "texts.csv"
+dev = 0.25
+"""
+LABEL = '[tasks.label]\ntype = "classification"\ndata = "table"\nlayer = "label"\n'
+TEXTS = "text,label\n" + "".join(
+    f"{row}\n" for row in ('"a good, cat",good', "bad day,bad", "so good,good", "not so bad,bad", "see,good", "no,bad")
+)
+ONE_EPOCH = "[[stages]]\nepochs = 1\nlearning_rate = 0.001\n"
+GRAMMAR = runs.TASKS[: runs.TASKS.index("[tasks.entities]")]
+UD = runs.DATA[: runs.DATA.index("[data.names]")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def light() -> Iterator[None]:
+    """One thread, and no time for finding out what this machine is fastest with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(polyhead.predict, "choose_precision", lambda _: "fp32")
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = runs.write_data(tmp_path_factory.mktemp("data"))
+    (folder / "texts.csv").write_text(TEXTS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def everything(folder: Path, tiny_encoder: Path) -> Path:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=runs.DATA + TABLE, tasks=runs.TASKS + LABEL)
+    return polyhead.train(recipe, folder / "everything").folder
+
+
+@pytest.fixture(scope="module")
+def grammar(folder: Path, tiny_encoder: Path) -> Path:
+    """UPOS and trees alone, so that a CoNLL-U file may change in three columns only."""
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=UD, tasks=GRAMMAR)
+    return polyhead.train(recipe, folder / "grammar").folder
+
+
+@pytest.fixture(scope="module")
+def texts(folder: Path, tiny_encoder: Path) -> Path:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=TABLE, tasks=LABEL)
+    return polyhead.train(recipe, folder / "texts").folder
+
+
+def call(*arguments: object, stdin: str | bytes | None = None) -> Result:
+    """A command that must succeed."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def fault(*arguments: object, stdin: str | bytes | None = None) -> PolyheadError:
+    """The error of a command that must fail on what the user gave."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+    assert isinstance(result.exception, PolyheadError), (result.output, result.exception)
+    return result.exception
+
+
+def misuse(*arguments: object) -> str:
+    """What is said about options that the command does not know."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    return result.output
+
+
+def process(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    """The command in a process of its own."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "polyhead.cli", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **options)  # type: ignore[call-overload, no-any-return]
+
+
+# --- train ---
+
+
+def test_train_and_resume(folder: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=TABLE, tasks=LABEL)
+    result = call("train", recipe, "--json", "scores.json")
+    run = Path("runs/recipe")
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    assert json.loads(Path("scores.json").read_text(encoding="utf-8")) == scores
+    assert f"{100 * scores['dev']['label']['accuracy']:.2f}" in result.output
+    assert "epoch 1" in result.output
+    assert f"polyhead predict {run}" in result.output
+    assert "is finished" in call("train", "--resume", run).output
+    error = fault("train", recipe)
+    assert "is not empty" in error.what
+    assert "--resume runs/recipe" in error.remedy
+
+
+def test_a_seed_on_the_command_line(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=TABLE, tasks=LABEL)
+    call("train", recipe, "--output", tmp_path / "run", "--seed", 7)
+    assert polyhead.Run.open(tmp_path / "run").recipe.seed == 7
+    assert "--seed" in misuse("train", recipe, "--output", tmp_path / "other", "--seed", -1)
+    assert not (tmp_path / "other").exists()
+
+
+def test_train_with_too_little_or_too_much(tmp_path: Path, texts: Path) -> None:
+    assert "No recipe is given" in fault("train").what
+    assert "no such recipe" in fault("train", tmp_path / "none.toml").what
+    assert "--resume takes a run alone" in fault("train", tmp_path / "r.toml", "--resume", texts).what
+    assert "--resume takes a run alone" in fault("train", "--resume", texts, "--seed", 1).what
+    assert "no run to go on with" in fault("train", "--resume", tmp_path).what
+    assert "No such option" in misuse("train", "--sed", 1)
+
+
+# --- evaluate ---
+
+
+def test_evaluate_a_split(everything: Path, tmp_path: Path) -> None:
+    scores = polyhead.Run.open(everything).scores
+    for split in ("dev", "test"):
+        result = call("evaluate", everything, "--split", split, "--json", tmp_path / "s.json")
+        assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8")) == scores[split]
+        assert all(task in result.output for task in scores[split])
+    train = call("evaluate", everything, "--split", "train", "--data", "table", "--json", tmp_path / "s.json")
+    assert "label" in train.output
+    assert set(json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))) == {"label"}
+
+
+def test_evaluate_a_file(everything: Path, folder: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", everything, folder / "ud-test.conllu", "--data", "ud", "--json", tmp_path / "s.json")
+    assert "ud-test.conllu" in call(*arguments).output
+    assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8")) == polyhead.Run.open(everything).scores["test"]
+    error = fault("evaluate", everything, folder / "ud-test.conllu")
+    assert "several datasets" in error.what
+    assert "--data names or table or ud" in error.remedy
+
+
+def test_evaluate_the_best_weights_of_a_task(everything: Path) -> None:
+    call("evaluate", everything, "--best", "pos")
+    error = fault("evaluate", everything, "--best", "nothing")
+    assert "no best weights for 'nothing'" in error.what
+    assert "pos" in error.remedy
+
+
+def test_evaluate_what_is_not_there(everything: Path, texts: Path, folder: Path, tmp_path: Path) -> None:
+    assert "no split" in fault("evaluate", everything, "--split", "tset").what
+    assert "There is no run" in fault("evaluate", tmp_path / "none").what
+    assert "No dataset of the run has a test split" in fault("evaluate", texts).what
+    assert fault("evaluate", everything, "--data", "udd").remedy == "Did you mean 'ud'?"
+    assert "no such file" in fault("evaluate", texts, folder / "texts.cvs.csv").what.lower()
+    (tmp_path / "other.csv").write_text("text,lable\na,good\n", encoding="utf-8")
+    assert "label" in fault("evaluate", texts, tmp_path / "other.csv").what
+
+
+# --- predict: what goes in comes out ---
+
+
+CONLLU = """\
+# newdoc id = d1
+# sent_id = 1
+# text = Don't see the cats in Rome.
+# sentiment = whatever
+1-2\tDon't\t_\t_\t_\t_\t_\t_\t_\tSpan=x|Lang=en
+1\tDo\tdo\tAUX\tVBP\tMood=Imp\t3\taux\t3:aux\t_
+2\tn't\tnot\tPART\tRB\tPolarity=Neg\t3\tadvmod\t_\tA=1|B=2
+2.1\tghost\t_\tNOUN\t_\t_\t_\t_\t3:dep\tEmpty=Yes
+3\tsee\tsee\tVERB\tVB\t_\t0\troot\t_\t_
+4\tthe\tthe\tDET\tDT\t_\t5\tdet\t_\t_
+5\tcats\tcat\tNOUN\tNNS\tNumber=Plur\t3\tobj\t_\t_
+6\tin\tin\tADP\tIN\t_\t7\tcase\t_\t_
+7\tRome\tRome\tPROPN\tNNP\t_\t3\tobl\t_\tSpaceAfter=No
+8\t.\t.\tPUNCT\t.\t_\t3\tpunct\t_\t_
+8.1\tend\t_\t_\t_\t_\t_\t_\t_\t_
+
+# text = 😀 e\u0301t\u200be  see
+1\t😀\t_\tX\t_\t_\t0\troot\t_\tSpacesAfter=\\s
+2\te\u0301t\u200be\t_\tX\t_\t_\t1\tdep\t_\t_
+3\tsee\t_\t_\t_\t_\t_\t_\t_\t_
+
+"""
+PREDICTED = (3, 6, 7)
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_conllu_comes_back_but_for_what_is_predicted(grammar: Path, tmp_path: Path, to_file: bool) -> None:
+    (tmp_path / "in.conllu").write_bytes(CONLLU.encode())
+    if to_file:
+        call("predict", grammar, tmp_path / "in.conllu", "--output", tmp_path / "out.conllu")
+        out = (tmp_path / "out.conllu").read_bytes().decode()
+    else:
+        out = call("predict", grammar, "--from", "conllu", stdin=CONLLU.encode()).stdout_bytes.decode()
+    before, after = CONLLU.split("\n"), out.split("\n")
+    assert len(before) == len(after)
+    changed = 0
+    for old, new in zip(before, after, strict=True):
+        if old[:1].isdigit() and "-" not in old.split("\t")[0] and "." not in old.split("\t")[0]:
+            cells, others = old.split("\t"), new.split("\t")
+            assert [c for i, c in enumerate(cells) if i not in PREDICTED] == [
+                c for i, c in enumerate(others) if i not in PREDICTED
+            ]
+            assert "_" not in [others[i] for i in PREDICTED]
+            changed += cells != others
+        else:
+            assert old == new
+    assert changed > 5
+    assert len(list(read(tmp_path / "out.conllu", DataSpec()))) == 2 if to_file else True
+
+
+def test_windows_line_ends_gzip_and_a_byte_order_mark_come_in(grammar: Path, tmp_path: Path) -> None:
+    plain = call("predict", grammar, "--from", "conllu", stdin=CONLLU.encode()).stdout_bytes
+    (tmp_path / "in.conllu").write_bytes(b"\xef\xbb\xbf" + CONLLU.replace("\n", "\r\n").encode())
+    assert call("predict", grammar, tmp_path / "in.conllu").stdout_bytes == plain
+    (tmp_path / "in.conllu.gz").write_bytes(gzip.compress(CONLLU.encode()))
+    assert call("predict", grammar, tmp_path / "in.conllu.gz").stdout_bytes == plain
+
+
+def test_columns_keep_what_they_held(everything: Path, tmp_path: Path) -> None:
+    """The column that the model predicts is replaced; others are passed on, and new ones follow."""
+    (tmp_path / "in.conll").write_text("-DOCSTART-\tO\n\nAnn\tB-PER\nsaw\tO\n\nRome\tO\n", encoding="utf-8")
+    out = call("predict", everything, tmp_path / "in.conll").stdout
+    rows = [line.split("\t") for line in out.split("\n") if line and not line.startswith("#")]
+    assert [row[0] for row in rows if row[0] != "-DOCSTART-"] == ["Ann", "saw", "Rome"]
+    assert all(len(row) == 5 for row in rows if row[0] != "-DOCSTART-"), "words, entities, UPOS, head, relation"
+    (tmp_path / "wide.conll").write_text("1 Ann x\n2 saw y\n\n3 Rome z\n", encoding="utf-8")
+    (tmp_path / "words.conll").write_text("Ann\nsaw\n\nRome\n", encoding="utf-8")
+    words = call("predict", everything, tmp_path / "words.conll").stdout
+    assert [line.split("\t")[0] for line in words.split("\n") if line and line[0] != "#"] == ["Ann", "saw", "Rome"]
+    wide = call("predict", everything, tmp_path / "wide.conll").stdout
+    cells = [line.split("\t")[:3] for line in wide.split("\n") if line and line[0] != "#"]
+    assert cells == [["1", "Ann", "x"], ["2", "saw", "y"], ["3", "Rome", "z"]]
+
+
+def test_text_to_each_output(everything: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("The cats sat. See Rome!\n\n   \nAnn sat\n", encoding="utf-8")
+    conllu = call("predict", everything, tmp_path / "in.txt").stdout
+    assert [line for line in conllu.split("\n") if line.startswith("# text")] == [
+        "# text = The cats sat.",
+        "# text = See Rome!",
+        "# text = Ann sat",
+    ]
+    columns = call("predict", everything, tmp_path / "in.txt", "--to", "columns").stdout
+    assert [line.split("\t")[0] for line in columns.split("\n") if line[:1].isalpha()] == [
+        *("The", "cats", "sat", "See", "Rome", "Ann", "sat")
+    ]
+    jsonl = call("predict", everything, tmp_path / "in.txt", "--to", "jsonl").stdout
+    records = [json.loads(line) for line in jsonl.splitlines()]
+    assert [record["text"] for record in records] == ["The cats sat. See Rome!", "Ann sat"]
+    assert [len(record["sentences"]) for record in records] == [2, 1]
+    assert "label_confidence" not in records[0]
+    call("predict", everything, tmp_path / "in.txt", "-o", tmp_path / "out.jsonl", "--confidence")
+    first = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert 0 <= first["label_confidence"] <= 1
+    assert first["label"] == records[0]["label"]
+
+
+def test_standard_input_is_text(texts: Path) -> None:
+    given = ["a cat", "😀", "\u200b", "e\u0301", "x" * 5000, 'quoted "text"', "tab\there", "nel\u0085 ls\u2028 end"]
+    out = call("predict", texts, stdin=("\n\n".join(given) + "\n").encode()).stdout_bytes.decode()
+    records = [json.loads(line) for line in out.split("\n") if line]
+    assert [record["text"] for record in records] == given
+    assert all(record["label"] in ("good", "bad") for record in records)
+    assert call("predict", texts, "-", stdin=b"a cat").stdout == call("predict", texts, stdin=b"a cat\n").stdout
+
+
+@pytest.mark.parametrize("given", [b"", b"\n", b" \n\t\n\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("to", ["conllu", "columns", "jsonl"])
+def test_nothing_in_nothing_out(everything: Path, given: bytes, to: str) -> None:
+    assert call("predict", everything, "--to", to, stdin=given).stdout == ""
+
+
+def test_tables_in(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('id,text,label\n7,"two\nlines, one text",bad\n8,see,x\n', encoding="utf-8")
+    (tmp_path / "in.tsv").write_text("id\ttext\n7\tso good\n", encoding="utf-8")
+    (tmp_path / "in.jsonl").write_text('{"n": 1, "text": "caf\\u00e9", "tags": ["a"]}\n', encoding="utf-8")
+    out = call("predict", texts, tmp_path / "in.csv", tmp_path / "in.tsv", tmp_path / "in.jsonl").stdout
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["text"] for record in records] == ["two\nlines, one text", "see", "so good", "café"]
+    assert [record.get("id") for record in records] == ["7", "8", "7", None]
+    assert all(record["label"] in ("good", "bad") for record in records), "predicted, not what the file said"
+    assert "café" in out, "letters stay readable"
+
+
+def test_the_column_of_the_text(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("body,other\na cat,b\n", encoding="utf-8")
+    error = fault("predict", texts, tmp_path / "in.csv")
+    assert "no column 'text'" in error.what
+    assert "body" in error.remedy
+    record = json.loads(call("predict", texts, tmp_path / "in.csv", "--text", "body").stdout)
+    assert record["text"] == "a cat"
+    both = json.loads(call("predict", texts, tmp_path / "in.csv", "--text", "body", "--pair", "other").stdout)
+    assert (both["text"], both["pair"]) == ("a cat", "b")
+
+
+def test_parquet_in(texts: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    arrow = pytest.importorskip("pyarrow")
+    parquet.write_table(arrow.table({"text": ["a cat", "see"]}), tmp_path / "in.parquet")
+    out = call("predict", texts, tmp_path / "in.parquet").stdout
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["a cat", "see"]
+
+
+def test_several_files_make_one_output(grammar: Path, tmp_path: Path, folder: Path) -> None:
+    call("predict", grammar, folder / "ud-test.conllu", folder / "ud-dev.conllu", "-o", tmp_path / "out.conllu")
+    words = [e.words for file in ("ud-test", "ud-dev") for e in read(folder / f"{file}.conllu", DataSpec())]
+    assert [example.words for example in read(tmp_path / "out.conllu", DataSpec())] == words
+
+
+def test_text_only_models_write_words_where_the_output_needs_them(texts: Path) -> None:
+    out = call("predict", texts, "--to", "conllu", stdin=b"A cat. See\n").stdout
+    assert [line for line in out.split("\n") if line.startswith("#")][1].startswith("# label = ")
+    assert out.count("# label") == 1, "an answer for the whole text stands at its first sentence"
+    assert [line.split("\t")[1] for line in out.split("\n") if line[:1].isdigit()] == ["A", "cat", ".", "See"]
+
+
+# --- predict: what can go wrong ---
+
+
+def test_broken_input_keeps_what_was_finished(grammar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polyhead.predict, "CHUNK_TEXTS", 1)
+    broken = CONLLU + "1\tbroken line\n\n"
+    (tmp_path / "in.conllu").write_bytes(broken.encode())
+    (tmp_path / "out.conllu").write_text("old", encoding="utf-8")
+    error = fault("predict", grammar, tmp_path / "in.conllu", "-o", tmp_path / "out.conllu")
+    assert error.file == str(tmp_path / "in.conllu")
+    assert error.line == CONLLU.count("\n") + 1
+    partial = tmp_path / "out.conllu.partial"
+    assert str(partial) in str(error)
+    assert len(list(read(partial, DataSpec(format="conllu")))) == 2, "both good sentences"
+    assert (tmp_path / "out.conllu").read_text(encoding="utf-8") == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.conllu", "out.conllu", "out.conllu.partial"]
+
+
+def test_bytes_that_are_no_utf8(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_bytes(b"good\nna\xefve\n")
+    error = fault("predict", texts, tmp_path / "in.txt", "-o", tmp_path / "out.jsonl")
+    assert (error.file, error.line) == (str(tmp_path / "in.txt"), 2)
+
+
+def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
+    assert "There is no run" in fault("predict", tmp_path / "none", stdin=b"x").what
+    assert "no such file" in fault("predict", everything, tmp_path / "none.txt").what.lower()
+    assert "no such file" in fault("predict", everything, tmp_path / "folder.txt" / "x.txt").what.lower()
+    assert fault("predict", everything, "--from", "conlu").remedy == "Did you mean 'conllu'?"
+    assert fault("predict", everything, "--to", "json").remedy == "Did you mean 'jsonl'?"
+    (tmp_path / "in.doc").touch()
+    assert "'.doc'" in fault("predict", everything, tmp_path / "in.doc").what
+    assert "is a folder" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
+    assert "not written as .csv" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
+    assert "no best weights" in fault("predict", everything, "--best", "poss", stdin=b"x").what
+    assert "No such option" in misuse("predict", everything, "--form", "text")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_named_pipe_is_a_file_too(texts: Path, tmp_path: Path) -> None:
+    """As a shell makes one of <(zcat texts.gz)."""
+    import threading
+
+    os.mkfifo(tmp_path / "pipe")
+    thread = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("a cat\n", encoding="utf-8"))
+    thread.start()
+    out = call("predict", texts, tmp_path / "pipe", "--from", "text").stdout
+    thread.join()
+    assert json.loads(out)["text"] == "a cat"
+
+
+# --- the other commands ---
+
+
+def test_data_check_and_new(folder: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=TABLE, tasks=LABEL)
+    assert "table" in call("data", "check", recipe, "--json", tmp_path / "c.json").output
+    assert set(json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))) == {"table"}
+    monkeypatch.chdir(tmp_path)
+    call("new", folder / "texts.csv", "-o", "new.toml")
+    assert str(folder / "texts.csv") in Path("new.toml").read_text(encoding="utf-8")
+    assert "such a file already" in fault("new", folder / "texts.csv", "-o", "new.toml").what
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["data", "check"], ["new"], ["demo"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    out = call(*command, "--help").output
+    assert "Usage:" in out
+    if command:
+        assert f"Example: polyhead {' '.join(command)}" in out
+
+
+# --- processes of their own ---
+
+
+def test_help_and_version_do_not_wait_for_torch() -> None:
+    code = "import sys; from polyhead.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    for option in ("--help", "--version"):
+        done = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True, check=False)
+        assert done.returncode == 0
+        assert done.stdout.rstrip().endswith("False")
+    assert polyhead.__version__ in done.stdout
+
+
+def test_a_fault_is_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").touch()
+    done = process("new", tmp_path / "data.csv", "-o", tmp_path / "recipe.toml")
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 1
+    assert out == b""
+    assert err.decode().splitlines() == [
+        f"error: {tmp_path}/recipe.toml: There is such a file already.",
+        "  Choose another --output.",
+    ]
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a cat\n" * 5_000, encoding="utf-8")
+    done = process("predict", texts, tmp_path / "in.txt")
+    assert done.stdout is not None
+    assert done.stderr is not None
+    assert json.loads(done.stdout.readline())["text"] == "a cat"
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    assert done.wait(timeout=60) != -signal.SIGPIPE
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    stages = ONE_EPOCH.replace("epochs = 1", "epochs = 4000")
+    recipe = runs.write_recipe(folder, tiny_encoder, stages, data=TABLE, tasks=LABEL)
+    done = process("train", recipe, "-o", tmp_path / "run")
+    log = tmp_path / "run" / "log.jsonl"
+    until = time.monotonic() + 300  # a busy machine takes its time to import and to begin
+    while not (log.exists() and (tmp_path / "run" / "best").exists()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert log.exists(), "the run has not begun"
+    done.send_signal(signal.SIGINT)
+    _, err = done.communicate(timeout=120)
+    assert done.returncode == 130
+    assert err.decode().rstrip().endswith(f"Stopped. Go on with: polyhead train --resume {tmp_path / 'run'}")
+    assert "Traceback" not in err.decode()

@@ -1,0 +1,101 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from polyhead.errors import PolyheadError
+from polyhead.files import UNFINISHED, remove_unfinished, whole, write_json, write_text
+
+
+def test_text_is_written_as_utf8_with_unix_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "a.txt", "é\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
+
+
+def test_json_keeps_letters_readable(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1, None]})
+    assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole(path) as draft:
+        draft.write_text("half")
+        assert path.read_text() == "old"
+        _ = 1 / 0
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for name in ("first", "second"):
+        with whole(folder) as draft:
+            draft.mkdir()
+            (draft / name).write_text(name)
+    assert [path.name for path in folder.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(KeyboardInterrupt), whole(folder) as draft:
+        draft.mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        Exception("No space left on device (os error 28)"),  # as the tokenizers library raises it
+    ],
+)
+def test_a_full_disk_is_a_fault_that_users_see(tmp_path: Path, error: Exception) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(PolyheadError, match=r"a\.txt: Cannot write: No space left") as caught, whole(path):
+        raise error
+    assert caught.value.remedy
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_under_safetensors_too(tmp_path: Path) -> None:
+    """Its errors are no OSError. A folder that is missing stands for the full disk."""
+    import torch
+    from safetensors.torch import save_file
+
+    with pytest.raises(PolyheadError, match="Cannot write"), whole(tmp_path / "a") as draft:
+        save_file({"x": torch.zeros(1)}, draft / "missing" / "x.safetensors")
+
+
+def test_faults_in_what_is_written_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PolyheadError, match="broken input"), whole(tmp_path / "a.txt"):
+        raise PolyheadError("broken input")
+    with pytest.raises(ValueError, match="no file system error"), whole(tmp_path / "a.txt"):
+        raise ValueError("no file system error")
+
+
+def test_a_folder_where_a_file_should_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PolyheadError, match="Cannot write"):
+        write_text(tmp_path / "folder", "text")
+    with pytest.raises(PolyheadError, match="no name for a file"):
+        write_text(Path(), "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_leftovers_of_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / f"a.json.1{UNFINISHED}").touch()
+    (tmp_path / f"model.1{UNFINISHED}" / "deep").mkdir(parents=True)
+    (tmp_path / "a.json").touch()
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
