@@ -126,8 +126,8 @@ def worker(job: dict[str, Any]) -> None:
     from polyhead.nn.precision import matrix_rate
     from polyhead.predict import load
     from polyhead.recipe import make_recipe as parse
-    from polyhead.train import train
-    from polyhead.train.records import EpochEnded, Record, Stepped
+    from polyhead.training import train
+    from polyhead.training.records import EpochEnded, Record, Stepped
 
     def rates() -> dict[str, float]:
         kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}

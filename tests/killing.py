@@ -49,7 +49,7 @@ class Ended:
 def spawner() -> ForkServerContext:
     """Processes forked from one that has everything imported: a run then starts in a moment."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["polyhead.train", "transformers.models.bert.modeling_bert", "killing"])
+    context.set_forkserver_preload(["polyhead.training", "transformers.models.bert.modeling_bert", "killing"])
     return context
 
 
@@ -140,7 +140,7 @@ def _listen(folder: Path, happened: Callable[[str], None]) -> None:
         happened(" ".join([event, *(path.removeprefix(top) for path in paths)]))
 
     sys.addaudithook(hook)
-    from polyhead.train import checkpoint, loop, start
+    from polyhead.training import checkpoint, loop, start
 
     def torn(save: Callable[..., None]) -> Callable[..., None]:
         def save_file(tensors: Any, path: Path, **rest: Any) -> None:

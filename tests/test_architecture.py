@@ -18,7 +18,7 @@ from polyhead import __all__ as public
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
     *("version", "errors", "files", "data", "metrics", "doc", "nn", "tasks", "model", "recipe"),
-    *("predict", "evaluate", "train", "annotate", "views", "demo", "cli"),
+    *("predict", "scoring", "training", "annotate", "views", "demo", "cli"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
 WITHOUT_TORCH = ("version", "errors", "files", "data", "metrics", "doc", "cli")
@@ -62,6 +62,11 @@ def each_module(*left_out: str) -> list[object]:
 
 def test_the_order_names_everything() -> None:
     assert set(ORDER) == {unit_of(name_of(path)) for path in MODULES} - {""}
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing ``polyhead.train`` as a module would put it in the place of the function ``polyhead.train``."""
+    assert not set(public) & set(ORDER)
 
 
 @pytest.mark.parametrize("path", each_module(""))

@@ -10,8 +10,6 @@ doc = annotate("Angela Merkel visited Paris.")
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from polyhead.errors import PolyheadError
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from polyhead.doc import Doc, Sentence
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
-    from polyhead.train import Run, evaluate, resume, train
+    from polyhead.training import Run, evaluate, resume, train
 
 __all__ = [
     "Annotator",
@@ -42,13 +40,13 @@ _HOMES = {
     "Annotator": "polyhead.predict",
     "Doc": "polyhead.doc",
     "Recipe": "polyhead.recipe",
-    "Run": "polyhead.train",
+    "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
-    "evaluate": "polyhead.train",
+    "evaluate": "polyhead.training",
     "load": "polyhead.predict",
     "load_recipe": "polyhead.recipe",
-    "resume": "polyhead.train",
-    "train": "polyhead.train",
+    "resume": "polyhead.training",
+    "train": "polyhead.training",
 }
 
 
@@ -57,14 +55,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'polyhead' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-class _Package(ModuleType):
-    """This package, whose ``train`` and ``evaluate`` stay functions though modules of it have the same names."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):  # importing a module would set it here
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -72,8 +72,8 @@ def train(
     else:
         folder = output or Path("runs") / recipe.stem
     from polyhead.recipe import load_recipe
-    from polyhead.train import resume as go_on
-    from polyhead.train import train as start
+    from polyhead.training import resume as go_on
+    from polyhead.training import train as start
 
     try:
         with Watcher() as watcher:
@@ -105,7 +105,7 @@ def evaluate(
 
     Example: polyhead evaluate runs/first --split dev
     """
-    from polyhead.train import evaluate as score
+    from polyhead.training import evaluate as score
     from polyhead.views import scores_table, show, write_figures
 
     if split not in ("train", "dev", "test"):
@@ -160,7 +160,7 @@ def check(
     Example: polyhead data check recipe.toml
     """
     from polyhead.recipe import load_recipe
-    from polyhead.train.look import look
+    from polyhead.training.look import look
     from polyhead.views import show, write_figures
 
     reports: dict[str, Any] = {}

@@ -7,10 +7,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from polyhead.errors import PolyheadError
-from polyhead.evaluate import Scores
 from polyhead.predict import load
 from polyhead.recipe import load_recipe
-from polyhead.train import train
+from polyhead.scoring import Scores
+from polyhead.training import train
 from polyhead.views import Watcher, show
 
 SENTENCE = "Maria from Lindqvist Travel rebooked my flight to Porto, and it didn't cost a cent."

@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from polyhead.errors import from_here
-from polyhead.evaluate import Scores
 from polyhead.files import write_json
-from polyhead.train.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.train.run import Run
+from polyhead.scoring import Scores
+from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.training.run import Run
 
 _SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
 

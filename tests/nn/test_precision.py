@@ -16,7 +16,7 @@ from polyhead.nn.loading import load_encoder
 from polyhead.nn.precision import autocast, choose_precision, find_device, halve_linear_weights, matrix_rate
 from polyhead.recipe import Stage
 from polyhead.tasks import make_task
-from polyhead.train.optim import Optimizer
+from polyhead.training.optim import Optimizer
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from polyhead.nn.loading import load_encoder
 from polyhead.nn.vocabulary import NarrowEmbedding, narrow, widen
 from polyhead.recipe import Stage
 from polyhead.tasks import make_task
-from polyhead.train.optim import Optimizer
+from polyhead.training.optim import Optimizer
 
 EXAMPLES = [
     Example(words=("The", "cat", "sat"), layers={"upos": WordLabels(("DET", "NOUN", "VERB"))}),

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from polyhead.data import Dataset, Example, load_dataset
 from polyhead.data.example import KIND_NAMES
 from polyhead.errors import PolyheadError, nearest
-from polyhead.evaluate import Gold
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import Pieces
 from polyhead.recipe import Recipe
+from polyhead.scoring import Gold
 from polyhead.tasks import Task
 
 

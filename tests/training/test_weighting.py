@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from polyhead.tasks import LossSum
-from polyhead.train.weighting import combine
+from polyhead.training.weighting import combine
 
 
 def test_every_unit_counts_the_same_whatever_batch_it_is_in() -> None:

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.evaluate import Scores, main_score, mean_score, score
 from polyhead.model import Model, Targets
 from polyhead.nn.vocabulary import narrow, widen
 from polyhead.recipe import Recipe, Stage
+from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.tasks import LossSum
-from polyhead.train.checkpoint import Best, Progress, load_best, save_best
-from polyhead.train.optim import Optimizer
-from polyhead.train.prepare import Material, TrainingSet
-from polyhead.train.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.train.sampling import epoch_batches
-from polyhead.train.weighting import combine
+from polyhead.training.checkpoint import Best, Progress, load_best, save_best
+from polyhead.training.optim import Optimizer
+from polyhead.training.prepare import Material, TrainingSet
+from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.training.sampling import epoch_batches
+from polyhead.training.weighting import combine
 
 LOST_STEPS = 10
 """So many steps in a row without a finite gradient end a run."""

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.evaluate import Scores
 from polyhead.files import remove_unfinished, whole, write_json
 from polyhead.model import BEST
+from polyhead.scoring import Scores
 
 FOLDER = "checkpoints"
 

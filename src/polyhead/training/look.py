@@ -8,7 +8,7 @@ from polyhead.data import Example, load_dataset
 from polyhead.data.check import Report, check
 from polyhead.nn.loading import load_encoder
 from polyhead.recipe import Recipe
-from polyhead.train.prepare import layer_kinds
+from polyhead.training.prepare import layer_kinds
 
 
 def look(recipe: Recipe) -> Iterator[Report]:

@@ -18,19 +18,19 @@ import torch
 
 from polyhead.data import Dataset, DataSpec, format_of
 from polyhead.errors import PolyheadError
-from polyhead.evaluate import score
 from polyhead.files import write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
+from polyhead.scoring import score
 from polyhead.tasks import Task
-from polyhead.train.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
-from polyhead.train.loop import Training
-from polyhead.train.prepare import Material, load_datasets, prepare_tasks
-from polyhead.train.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.train.run import Run
+from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.loop import Training
+from polyhead.training.prepare import Material, load_datasets, prepare_tasks
+from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.training.run import Run
 from polyhead.version import __version__
 
 try:

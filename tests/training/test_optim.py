@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polyhead.nn.vocabulary import narrow
 from polyhead.recipe import Stage
-from polyhead.train.optim import Optimizer, rate_factor
+from polyhead.training.optim import Optimizer, rate_factor
 
 
 class Transformer(nn.Module):

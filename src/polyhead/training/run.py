@@ -8,11 +8,11 @@ from pathlib import Path
 
 from polyhead.data import DataSpec
 from polyhead.errors import PolyheadError, nearest
-from polyhead.evaluate import Gold, Scores, score
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.train.prepare import load_datasets
+from polyhead.scoring import Gold, Scores, score
+from polyhead.training.prepare import load_datasets
 
 
 @dataclass(frozen=True, slots=True)

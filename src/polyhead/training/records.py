@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polyhead.evaluate import Scores
+from polyhead.scoring import Scores
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from polyhead.train.sampling import draws, epoch_batches, epoch_order
+from polyhead.training.sampling import draws, epoch_batches, epoch_order
 
 sizes_of = st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any)
 samplings = st.one_of(st.sampled_from(["proportional", "uniform"]), st.floats(0.2, 50))

@@ -17,12 +17,12 @@ import polyhead
 import runs
 from conftest import SENTENCES
 from polyhead import PolyheadError
-from polyhead.evaluate import Scores
 from polyhead.model import load_model
 from polyhead.nn.loading import load_encoder
-from polyhead.train import loop
-from polyhead.train.optim import Optimizer
-from polyhead.train.records import EpochEnded, StageEnded, StageStarted, Stepped
+from polyhead.scoring import Scores
+from polyhead.training import loop
+from polyhead.training.optim import Optimizer
+from polyhead.training.records import EpochEnded, StageEnded, StageStarted, Stepped
 
 FAST = {"learning_rate": 0.003, "head_learning_rate": 0.01, "batch_pieces": 96}
 POS = '[tasks.pos]\ntype = "tagging"\ndata = "ud"\nlayer = "upos"\n'
@@ -75,13 +75,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *epochs: dict[str, float]) -> None
         return {task: {"accuracy": value} for task, value in left.pop(0).items()}
 
     monkeypatch.setattr(loop, "score", score)
-
-
-def test_the_package_offers_functions_though_modules_share_their_names() -> None:
-    for _ in range(2):  # importing polyhead.train puts the module in the package, unless something prevents it
-        assert callable(polyhead.train)
-        assert callable(polyhead.evaluate)
-        assert callable(polyhead.resume)
 
 
 def test_the_same_recipe_gives_the_same_bytes(make: Callable[..., polyhead.Run], tmp_path: Path) -> None:

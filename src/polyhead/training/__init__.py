@@ -1,6 +1,6 @@
 """Training: stages over tasks, from a recipe to a run."""
 
-from polyhead.train.run import Run, evaluate
-from polyhead.train.start import resume, train
+from polyhead.training.run import Run, evaluate
+from polyhead.training.start import resume, train
 
 __all__ = ["Run", "evaluate", "resume", "train"]

@@ -19,8 +19,8 @@ import polyhead
 import runs
 from killing import KILLED, Moment
 from polyhead import PolyheadError
-from polyhead.train import checkpoint, start
-from polyhead.train.records import StageEnded
+from polyhead.training import checkpoint, start
+from polyhead.training.records import StageEnded
 
 STAGES = """\
 [[stages]]
