@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,18 @@ def tsv_file(tmp_path: Path) -> Path:
     path = tmp_path / "small.tsv"
     path.write_text("".join(rows), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def light() -> Iterator[None]:
+    """One thread, and no time for finding out what this machine is fastest with."""
+    import torch
+
+    import polyhead.predict
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(polyhead.predict, "choose_precision", lambda _: "fp32")
+        yield
+    torch.set_num_threads(before)

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -23,6 +21,8 @@ import runs
 from polyhead import PolyheadError
 from polyhead.cli import app
 from polyhead.data import DataSpec, read
+
+pytestmark = pytest.mark.usefixtures("light")
 
 TABLE = """\
 [data.table]
@@ -36,17 +36,6 @@ TEXTS = "text,label\n" + "".join(
 ONE_EPOCH = "[[stages]]\nepochs = 1\nlearning_rate = 0.001\n"
 GRAMMAR = runs.TASKS[: runs.TASKS.index("[tasks.entities]")]
 UD = runs.DATA[: runs.DATA.index("[data.names]")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def light() -> Iterator[None]:
-    """One thread, and no time for finding out what this machine is fastest with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(polyhead.predict, "choose_precision", lambda _: "fp32")
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +123,8 @@ def test_a_seed_on_the_command_line(folder: Path, tiny_encoder: Path, tmp_path: 
 def test_train_with_too_little_or_too_much(tmp_path: Path, texts: Path) -> None:
     assert "No recipe is given" in fault("train").what
     assert "no such recipe" in fault("train", tmp_path / "none.toml").what
+    (tmp_path / "recipe.toml").touch()
+    assert fault("train", tmp_path / "recpie.toml").remedy == "Did you mean 'recipe.toml'?"
     assert "--resume takes a run alone" in fault("train", tmp_path / "r.toml", "--resume", texts).what
     assert "--resume takes a run alone" in fault("train", "--resume", texts, "--seed", 1).what
     assert "no run to go on with" in fault("train", "--resume", tmp_path).what
@@ -178,6 +169,22 @@ def test_evaluate_what_is_not_there(everything: Path, texts: Path, folder: Path,
     assert "no such file" in fault("evaluate", texts, folder / "texts.cvs.csv").what.lower()
     (tmp_path / "other.csv").write_text("text,lable\na,good\n", encoding="utf-8")
     assert "label" in fault("evaluate", texts, tmp_path / "other.csv").what
+    error = fault("evaluate", texts, folder / "ud-test.conllu")
+    assert "says conllu, but data.table of the run is csv" in error.what
+    assert error.file is not None and error.file.endswith("ud-test.conllu")
+
+
+def test_evaluate_reads_tags_by_the_scheme_of_training(tiny_encoder: Path, tmp_path: Path) -> None:
+    """A file whose tags fit two schemes is read by the one that the training split has."""
+    (tmp_path / "train.conll").write_text(
+        "Ann I-PER\nLee I-PER\nsat O\n\nRome I-LOC\nBob I-PER\nLee B-PER\n\n", encoding="utf-8"
+    )
+    (tmp_path / "dev.conll").write_text("Ann B-PER\nBob I-PER\nsat O\n\n", encoding="utf-8")
+    task = '[tasks.names]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n'
+    data = '[data.names]\nlayers = ["words", "entities"]\ntrain = "train.conll"\ndev = "dev.conll"\n'
+    recipe = runs.write_recipe(tmp_path, tiny_encoder, ONE_EPOCH, data=data, tasks=task)
+    run = polyhead.train(recipe, tmp_path / "run")
+    assert polyhead.evaluate(run.folder, file=tmp_path / "dev.conll") == polyhead.evaluate(run.folder, split="dev")
 
 
 # --- predict: what goes in comes out ---
@@ -338,6 +345,32 @@ def test_text_only_models_write_words_where_the_output_needs_them(texts: Path) -
     assert [line for line in out.split("\n") if line.startswith("#")][1].startswith("# label = ")
     assert out.count("# label") == 1, "an answer for the whole text stands at its first sentence"
     assert [line.split("\t")[1] for line in out.split("\n") if line[:1].isdigit()] == ["A", "cat", ".", "See"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label\nso good,good\n,bad\nbad day,bad\n"),
+        ("b.csv", "text,label\nso good,\n,\nbad day,\n"),
+        ("a.tsv", "text\tlabel\nso good\t\n\t\nbad day\t\n"),
+        ("a.jsonl", '{"text": "so good"}\n{"text": null}\n{"text": "bad day"}\n'),
+    ],
+)
+def test_an_empty_text_keeps_its_place(texts: Path, tmp_path: Path, name: str, content: str) -> None:
+    """Answers are joined to texts by their order, so none may be missing; that one is empty is said."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    result = call("predict", texts, tmp_path / name)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == ["so good", "", "bad day"]
+    assert "note: 1 empty text, which no answer can fit, in" in result.stderr
+    assert name in result.stderr
+
+
+def test_what_is_left_out_is_said(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("so good\n\nbad day\n\n", encoding="utf-8")
+    result = call("predict", texts, tmp_path / "a.txt")
+    assert len(result.stdout.splitlines()) == 2
+    assert "note: 2 empty lines left out of" in result.stderr
 
 
 # --- predict: what can go wrong ---

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import polyhead
 import polyhead.predict
@@ -18,6 +17,8 @@ from polyhead import Annotator, PolyheadError
 from polyhead.data import DataSpec, Example, read
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
 from polyhead.predict import CHUNK_CHARACTERS, CHUNK_TEXTS, LONGEST
+
+pytestmark = pytest.mark.usefixtures("light")
 
 TABLE = """\
 [data.table]
@@ -41,17 +42,6 @@ data = "table"
 layer = "topics"
 """
 ONE_EPOCH = "[[stages]]\nepochs = 1\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def light() -> Iterator[None]:
-    """One thread, and no time for finding out what this machine is fastest with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(polyhead.predict, "choose_precision", lambda _: "fp32")
-        yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

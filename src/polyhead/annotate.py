@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
 from polyhead.data.example import WordLabels
+from polyhead.data.text import Notes, name_of
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import whole
@@ -35,6 +36,7 @@ def annotate(
     pair: str | None = None,
     confidence: bool = False,
     best: str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Annotate files with a run's model.
 
@@ -49,6 +51,7 @@ def annotate(
         pair: The column or field that holds the second text.
         confidence: Whether to write how sure each answer is.
         best: A task whose own best weights to take.
+        tell: Is called with what is worth knowing: what was left out, and texts that are empty.
 
     Raises:
         PolyheadError: There is no such model, a format is unknown, or an input is broken.
@@ -66,14 +69,20 @@ def annotate(
         for path, kind in zip(inputs, formats, strict=True):
             spec = _spec(annotator, path, kind, text, pair)
             write = _writer(target, spec, confidence=confidence)
-            for doc in annotator.stream(_unlabelled(path, spec), split=True if target != "jsonl" else None):
+            notes = Notes()
+            for doc in annotator.stream(_unlabelled(path, spec, notes), split=True if target != "jsonl" else None):
                 stream.write(write(doc))
+                if doc.example.blank:
+                    what = "which no answer can fit, in"
+                    notes.add(name_of(path), f"empty text, {what}", f"empty texts, {what}")
+            for note in notes:
+                tell(note)
 
 
-def _unlabelled(path: Path, spec: DataSpec) -> Iterator[Example]:
+def _unlabelled(path: Path, spec: DataSpec, notes: Notes) -> Iterator[Example]:
     """The examples of an input. What it has of trees is left in the file's rows: it may be unfinished or wrong."""
     wishes = dict.fromkeys(("lemma", "upos", "xpos", "feats"), WordLabels) if spec.format == "conllu" else {}
-    return read("-" if str(path) == "-" else path, spec, wishes)
+    return read("-" if str(path) == "-" else path, spec.for_answers(), wishes, notes)
 
 
 def _input_format(path: Path, wanted: str | None) -> str:

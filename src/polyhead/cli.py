@@ -50,7 +50,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 @app.command()
 def train(
     recipe: Annotated[Path | None, typer.Argument(help="The recipe, a TOML file.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder; new or empty.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The run's folder, new or empty; by default runs/ and the recipe's name."),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was ended before its end.")
     ] = None,
@@ -146,6 +149,7 @@ def predict(
             pair=pair,
             confidence=confidence,
             best=best,
+            tell=lambda note: print(f"note: {from_here(note)}", file=sys.stderr),
         )
     except KeyboardInterrupt:
         sys.exit(130)
@@ -165,6 +169,8 @@ def check(
 
     reports: dict[str, Any] = {}
     for report in look(load_recipe(recipe)):
+        if reports:
+            show("")
         show(report)
         reports[report.name] = report.to_dict()
     write_figures(json_file, reports)

@@ -123,8 +123,7 @@ class Doc:
     def _complete(self) -> list[Sentence]:
         """The sentences, the first one with the answers for the whole text."""
         if not self.sentences:
-            blank = not self.text.strip() and self.example.pair is None
-            return [] if blank else [Sentence(self.example, self.answers, self.keys)]
+            return [] if self.example.blank else [Sentence(self.example, self.answers, self.keys)]
         first, *rest = self.sentences
         return [Sentence(first.example, {**self.answers, **first.answers}, self.keys), *rest]
 

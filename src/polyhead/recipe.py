@@ -13,6 +13,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polyhead.data import DataSpec
+from polyhead.data.text import missing_file
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
@@ -140,7 +141,9 @@ def load_recipe(path: str | Path) -> Recipe:
         text = path.read_bytes().decode("utf-8-sig")
         table = tomllib.loads(text)
     except FileNotFoundError as error:
-        raise PolyheadError("There is no such recipe.", file=path, remedy="polyhead new FILE... writes one.") from error
+        near = missing_file(path).remedy
+        remedy = near if near.startswith("Did you mean") else "polyhead new FILE... writes one."
+        raise PolyheadError("There is no such recipe.", file=path, remedy=remedy) from error
     except OSError as error:
         raise PolyheadError(f"The recipe cannot be read: {error.strerror}.", file=path) from error
     except UnicodeDecodeError as error:

@@ -124,6 +124,20 @@ def test_gradients_are_right_and_finite(problem: tuple[Tensor, Tensor, list[int]
     assert torch.isfinite(layer.soft_follow.grad).all() and layer.soft_follow.grad[~forbidden].any()
 
 
+def test_marginals_equal_brute_force(problem: tuple[Tensor, Tensor, list[int]]) -> None:
+    scores, mask, lengths = problem
+    layer = crf()
+    found = layer.marginals(scores, mask)
+    moves = layer.follow.tolist(), layer.first.tolist()
+    for row, length in enumerate(lengths):
+        every = [tags for tags in sequences(length) if is_valid(tags)]
+        chances = torch.tensor([total(scores[row].tolist(), tags, *moves) for tags in every]).softmax(0)
+        expected = torch.zeros(length, len(TAGS))
+        for tags, chance in zip(every, chances, strict=True):
+            expected[torch.arange(length), torch.tensor(tags)] += chance
+        torch.testing.assert_close(found[row, :length], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_decoding_follows_what_was_learnt() -> None:
     layer = Crf(*iob2_transitions(TAGS))
     scores, mask = torch.zeros(1, 6, len(TAGS)), torch.ones(1, 6, dtype=torch.bool)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import polyhead.nn.encoder
 from polyhead.data.example import Example
 from polyhead.nn.batch import windows
 from polyhead.nn.encoder import Encoder
@@ -54,6 +55,40 @@ def test_sentence_without_filling(encoder: Encoder) -> None:
     assert batch.mask is None
     for vector, example in zip(encoder(batch).sentence, examples, strict=True):
         torch.testing.assert_close(vector, torch.cat(slow_rows(encoder, example)).mean(0), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_text_of_many_windows_is_encoded_in_parts(
+    tiny_encoder: Path, training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same vectors and gradients, but never many rows at once."""
+    encoder = load_encoder(str(tiny_encoder)).train(training)
+    encoder.set_dropout(0.0)
+    batch = encoder.collate(encoder.tokenise(MIXED))
+    seen: list[int] = []
+    encoder.transformer.register_forward_pre_hook(
+        lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    )
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        encoder.zero_grad()
+        hidden = encoder(batch).hidden
+        hidden.square().sum().backward()
+        return hidden.detach(), [p.grad.clone() for p in encoder.parameters() if p.grad is not None]
+
+    expected, gradients = run()
+    assert seen == [len(batch.ids)]
+    monkeypatch.setattr(polyhead.nn.encoder, "AT_ONCE", 3 * batch.ids.shape[1])
+    seen.clear()
+    found, others = run()
+    assert max(seen) == 3 and sum(seen) == 2 * len(batch.ids), "each row forward, and again for the backward pass"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-4, rtol=1e-4)
+    seen.clear()
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(batch).hidden, expected, atol=1e-5, rtol=1e-5)
+    assert sum(seen) == len(batch.ids)
 
 
 def test_words_are_their_first_pieces(encoder: Encoder) -> None:

@@ -124,6 +124,11 @@ class Example:
     lines: tuple[int, ...] | None = None
     frame: Frame | None = None
 
+    @property
+    def blank(self) -> bool:
+        """Whether there are no words, and no text but white space."""
+        return not self.words and not (self.text or "").strip() and not (self.pair or "").strip()
+
     def __repr__(self) -> str:
         shown = self.text if self.text is not None else " ".join(self.words)
         return f"Example({shown[:60]!r}, layers={sorted(self.layers)})"

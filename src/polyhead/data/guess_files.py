@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 from polyhead.data.columns import DOCSTART
 from polyhead.data.readers import FORMATS, SUFFIXES, format_of
-from polyhead.data.tables import _class_names, _named, is_quoted
-from polyhead.data.text import lines, opened, short
-from polyhead.data.values import load_json
+from polyhead.data.tables import _class_names, _named, is_quoted, json_objects
+from polyhead.data.text import Notes, lines, opened
 from polyhead.errors import PolyheadError
 
 _T = TypeVar("_T")
@@ -173,22 +172,9 @@ def records(path: Path, format_: str) -> list[dict[str, Any]]:
     Raises:
         PolyheadError: The file is broken, or pyarrow is not installed.
     """
-    return sample(_parquet(path) if format_ == "parquet" else _objects(path))
-
-
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = load_json(line)
-        except ValueError as error:
-            remedy = "Each line is one JSON object; a file that is one list is not JSONL."
-            raise PolyheadError(str(error), remedy=remedy, file=path, line=number) from None
-        if not isinstance(record, dict):
-            what = f"not a JSON object: {short(line)}"
-            raise PolyheadError(what, remedy='Each line is {"text": ..., "label": ...}.', file=path, line=number)
-        yield record
+    if format_ == "parquet":
+        return sample(_parquet(path))
+    return sample(record for _, record in json_objects(path, Notes()))
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:

@@ -58,18 +58,28 @@ def format_of(path: str | Path) -> str:
     Raises:
         PolyheadError: The suffix is of no format.
     """
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    if suffixes and suffixes[-1] == ".gz":
-        suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix not in SUFFIXES:
+    found = suffix_format(path)
+    if found is None:
+        suffix = _suffix(path)
         known = nearest(suffix, SUFFIXES) if suffix else f"Known suffixes: {', '.join(SUFFIXES)}."
         raise PolyheadError(
             f"the suffix {suffix!r} does not say which format the file has",
             remedy=f"{known} Or say it: format = one of {', '.join(FORMATS)}.",
             file=path,
         )
-    return SUFFIXES[suffix]
+    return found
+
+
+def suffix_format(path: str | Path) -> str | None:
+    """The format that a file's suffix names, ``.gz`` aside; None if it is of none."""
+    return SUFFIXES.get(_suffix(path))
+
+
+def _suffix(path: str | Path) -> str:
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 def read(

@@ -27,6 +27,7 @@ class Fields:
         kinds: What the tasks want of a layer.
         separator: What stands between several labels in one cell.
         words_named: Whether the user named the field of the words; if not, it is used only if it fits.
+        blank: Whether a text may be empty.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Fields:
     kinds: Mapping[str, type]
     separator: str
     words_named: bool
+    blank: bool = False
 
     @classmethod
     def of(cls, spec: DataSpec, kinds: Mapping[str, type]) -> Fields:
@@ -48,7 +50,7 @@ class Fields:
             names = roles(spec)
             own = {name: name for name in names if name not in (TEXT, PAIR, WORDS, UNUSED)}
             pair = PAIR if PAIR in names else None
-            return cls(TEXT, pair, WORDS, wished | own, kinds, spec.separator, WORDS in names)
+            return cls(TEXT, pair, WORDS, wished | own, kinds, spec.separator, WORDS in names, spec.keeps_blank)
         return cls(
             text=spec.column(TEXT) or TEXT,
             pair=spec.column(PAIR),
@@ -57,6 +59,7 @@ class Fields:
             kinds=kinds,
             separator=spec.separator,
             words_named=WORDS in spec.layers,
+            blank=spec.keeps_blank,
         )
 
     def check(self, columns: Sequence[str], file: str, line: int | None = None, remedy: str = "") -> None:
@@ -117,7 +120,7 @@ class Records:
         fields = self.fields
         words = _words(record, fields)
         has_text = words is None or record.get(fields.text) is not None
-        text = _text(record, fields.text, TEXT) if has_text else None
+        text = _text(record, fields.text, TEXT, blank=fields.blank) if has_text else None
         gold = _Gold(text, words, None, {}, {})
         if words is not None and text is not None:
             gold.offsets = align(text, words)
@@ -127,7 +130,7 @@ class Records:
         for layer, name in self._layers(record):
             self._add(gold, layer, name, record[name])
         self._place(gold)
-        pair = None if fields.pair is None else _text(record, fields.pair, PAIR)
+        pair = None if fields.pair is None else _text(record, fields.pair, PAIR, blank=fields.blank)
         return Example(gold.words or (), text, pair, gold.layers, gold.offsets, self.file, line)
 
     def _layers(self, record: Record) -> Iterable[tuple[str, str]]:
@@ -211,14 +214,16 @@ def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
     return tuple(words)
 
 
-def _text(record: Record, name: str, role: str) -> str:
+def _text(record: Record, name: str, role: str, *, blank: bool) -> str:
     value = record.get(name)
+    if blank and name in record and (value is None or value == ""):
+        return ""
     if value is None:
         remedy = "is null" if name in record else nearest(name, record)
         raise ValueError(f"no {role}: field {name!r} {remedy}")
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a text: {short(value)}")
-    if not value or value.isspace():
+    if not blank and (not value or value.isspace()):
         raise ValueError(f"{name} is empty; give it a text, or take the record out")
     _refuse_surrogates(value)
     return value

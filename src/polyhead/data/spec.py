@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from polyhead.data.example import WORDS
 
@@ -63,6 +63,7 @@ class DataSpec(BaseModel):
         default=None, gt=0, description="Use only the first examples of the training split, this many."
     )
     licence: str | None = Field(default=None, description="The licence of the data, for the model's own record.")
+    _blank: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -79,6 +80,17 @@ class DataSpec(BaseModel):
                 if layer in taken:
                     raise ValueError(f"{table} names a layer {layer!r}, but that name is taken; choose another")
         return self
+
+    def for_answers(self) -> Self:
+        """The same, for texts that want answers: an empty one is read too, so that answers stay beside their texts."""
+        spec = self.model_copy()
+        spec._blank = True
+        return spec
+
+    @property
+    def keeps_blank(self) -> bool:
+        """Whether a record whose text is empty is an example; else it is refused."""
+        return self._blank
 
     @property
     def named(self) -> dict[str, str]:

@@ -68,6 +68,18 @@ def read_jsonl(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes:
     """
     file = name_of(source)
     records = Records(Fields.of(spec, kinds), file, notes)
+    for number, record in json_objects(source, notes):
+        yield records.example(record, number)
+    records.finish()
+
+
+def json_objects(source: Source, notes: Notes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each object of a JSONL file with the number of its line.
+
+    Raises:
+        PolyheadError: A line is no JSON object.
+    """
+    file = name_of(source)
     for number, line in lines(source):
         if not line or line.isspace():
             _blank(notes, file)
@@ -84,8 +96,7 @@ def read_jsonl(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes:
                 file=file,
                 line=number,
             )
-        yield records.example(record, number)
-    records.finish()
+        yield number, record
 
 
 def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
@@ -166,7 +177,8 @@ def _table(rows: Rows, spec: DataSpec, kinds: Mapping[str, type], file: str, not
     records = Records(fields, file, notes)
     columns: list[str] = []
     for number, cells in rows:
-        if not any(cell and not cell.isspace() for cell in cells):
+        blank = not any(cell and not cell.isspace() for cell in cells)
+        if blank and not (spec.keeps_blank and len(cells) == len(columns) > 1):
             _blank(notes, file)
             continue
         if not columns:

@@ -226,7 +226,7 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
     """
     text, offsets = _own_text(example)
     record: dict[str, object] = {"text": text, "pair": example.pair, "words": list(example.words)}
-    record = {name: value for name, value in record.items() if value}
+    record = {name: value for name, value in record.items() if value or value == ""}
     values = {**example.layers, **{layer: prediction.value for layer, prediction in predictions.items()}}
     for layer, value in values.items():
         record[layer] = _json(value, example, offsets)

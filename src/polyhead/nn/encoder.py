@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from polyhead.data.example import Example
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
+
+AT_ONCE = 8192
+"""The most pieces, filling included, that the transformer takes at once."""
 
 _QUERIES = ("query", "q_lin", "query_proj")
 """What the families call the projection that only an attention module has."""
@@ -188,7 +192,24 @@ class Encoder(nn.Module):
             inputs["attention_mask"] = batch.mask
         if batch.types is not None and getattr(self._config, "type_vocab_size", 0) > 1:  # DistilBERT, say, knows none
             inputs["token_type_ids"] = batch.types
-        return Encoding(self.transformer(**inputs).last_hidden_state, batch)
+        return Encoding(self._transform(inputs), batch)
+
+    def _transform(self, inputs: dict[str, Tensor]) -> Tensor:
+        """The transformer's last layer. Only a very long text makes more rows than are taken at once: they are then
+        taken in parts, and what the backward pass needs of them is computed again there, so that memory is bounded.
+        """
+        rows, pieces = inputs["input_ids"].shape if "input_ids" in inputs else inputs["inputs_embeds"].shape[:2]
+        at_once = max(1, AT_ONCE // pieces)
+        if rows <= at_once:
+            return self._last_layer(inputs)
+        parts = [{k: v[i : i + at_once] for k, v in inputs.items()} for i in range(0, rows, at_once)]
+        if not torch.is_grad_enabled():
+            return torch.cat([self._last_layer(part) for part in parts])
+        return torch.cat([checkpoint(self._last_layer, part, use_reentrant=False) for part in parts])
+
+    def _last_layer(self, inputs: dict[str, Tensor]) -> Tensor:
+        hidden: Tensor = self.transformer(**inputs).last_hidden_state
+        return hidden
 
     def describe(self) -> dict[str, Any]:
         """What a saved model needs to know beside transformers' own configuration; plain data for JSON."""

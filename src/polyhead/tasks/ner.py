@@ -111,14 +111,23 @@ class NerHead(Head):
         return LossSum(self.crf.loss(encoding.pad(logits), encoding.word_mask, padded), len(gold))
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities."""
+        """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities.
+
+        With a CRF these are the tags' probabilities given the whole text.
+        """
         logits = self.classify(encoding)
         if not len(logits):
             return [Prediction(Spans(), ()) for _ in encoding.counts]
         _best, free = logits.max(dim=1)
         chosen = self._decode(encoding, torch.log_softmax(logits, dim=1), free)
-        chances = torch.softmax(logits, dim=1).gather(1, chosen[:, None])[:, 0]
+        chances = self._chances(encoding, logits).gather(1, chosen[:, None])[:, 0]
         return self._spans(encoding, chosen.numpy(force=True), chances.numpy(force=True))
+
+    def _chances(self, encoding: Encoding, logits: Tensor) -> Tensor:
+        """The probability of each tag of each word. Shape (all words, tags)."""
+        if self.crf is None:
+            return torch.softmax(logits, dim=1)
+        return self.crf.marginals(encoding.pad(logits), encoding.word_mask)[encoding.word_mask]
 
     def _decode(self, encoding: Encoding, scores: Tensor, free: Tensor) -> Tensor:
         """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from polyhead.errors import PolyheadError
 from polyhead.files import remove_unfinished, whole, write_json
 from polyhead.model import BEST
-from polyhead.scoring import Scores
 
 FOLDER = "checkpoints"
 
@@ -51,7 +50,6 @@ class Progress:
         waited: The number of epochs without a better mean score.
         mean: The stage's best weights by the mean of all tasks.
         tasks: Each task's best weights over all stages.
-        scores: The dev scores of the weights in ``mean``.
         log: The length of the log in bytes.
     """
 
@@ -65,7 +63,6 @@ class Progress:
     waited: int = 0
     mean: Best | None = None
     tasks: dict[str, Best] = field(default_factory=dict)
-    scores: Scores = field(default_factory=dict)
     log: int = 0
 
     def files(self) -> set[str]:

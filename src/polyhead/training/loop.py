@@ -209,7 +209,7 @@ class Training:
             save_best(self.folder, file, self.weights())
         progress.tasks.update(improved)
         if better and mean is not None:
-            progress.mean, progress.scores = Best(mean, stage.name, epoch, file), scores
+            progress.mean = Best(mean, stage.name, epoch, file)
         return better
 
     def _out_of_patience(self, stage: Stage) -> bool:

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyhead.data import DataSpec
+from polyhead.data import DataSpec, format_of
+from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
@@ -107,10 +108,25 @@ def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
             "The recipe has several datasets.", remedy=f"Say which one the file is like: --data {' or '.join(used)}"
         )
     name = data or used[0]
-    spec = _dataset_named(recipe, name).model_copy(
-        update={"train": None, "dev": None, "test": str(file.resolve()), "limit": None}
-    )
+    known = _dataset_named(recipe, name)
+    _check_format(file, known, name)
+    # The training split stays: where tags mark spans, it says by which scheme.
+    spec = known.model_copy(update={"dev": None, "test": str(file.resolve()), "limit": None})
     return recipe.model_copy(update={"data": {name: spec}})
+
+
+def _check_format(file: Path, spec: DataSpec, name: str) -> None:
+    """A file whose suffix speaks of another format than the dataset's own files would be read as what it is not."""
+    own = next((one for one in (spec.test, spec.dev, spec.train) if isinstance(one, str)), None)
+    format_ = spec.format or (format_of(own) if own else None)
+    found = suffix_format(file)
+    same_suffix = own is not None and suffix_format(own) == found
+    if found is not None and found != format_ and not same_suffix:
+        raise PolyheadError(
+            f"The suffix says {found}, but data.{name} of the run is {format_}.",
+            remedy=f"Give a file of the same format and columns as data.{name}.",
+            file=file,
+        )
 
 
 def _dataset_named(recipe: Recipe, name: str) -> DataSpec:
