@@ -19,6 +19,7 @@ from polyhead.files import whole, write_json
 from polyhead.nn.batch import Batch
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.loading import load_saved_encoder
+from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
 from polyhead.tasks import Head, LossSum, Task, describe_task, restore_task
 
@@ -61,7 +62,9 @@ class Model(nn.Module):
         self.info: dict[str, Any] = dict(info or {})
         self.heads = nn.ModuleDict()
         for name, task in tasks.items():  # not by add_module, which refuses names like "type" that modules have, too
-            self.heads._modules[name] = task.head(encoder)
+            self.heads._modules[name] = head = task.head(encoder)
+            head.mix = LayerMix(encoder.depth) if task.encoder_layers == "mix" else None
+        encoder.all_layers = any(task.encoder_layers == "mix" for task in tasks.values())
         self.precision: Precision = "fp32"
 
     def head(self, name: str) -> Head:
@@ -73,7 +76,7 @@ class Model(nn.Module):
         with autocast(self.encoder.device, self.precision):
             encoding = self.encoder(batch)
             return {
-                name: self.head(name).loss(encoding.select(target.rows), target.gold)
+                name: self.head(name).loss(encoding.select(target.rows, self.head(name).mix), target.gold)
                 for name, target in targets.items()
                 if target.rows
             }
@@ -88,7 +91,7 @@ class Model(nn.Module):
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self.encoder(batch)
             return {
-                name: self.head(name).predict(encoding.select(rows)) if len(rows) else []
+                name: self.head(name).predict(encoding.select(rows, self.head(name).mix)) if len(rows) else []
                 for name, rows in wanted.items()
             }
 

@@ -24,7 +24,7 @@ class Flat(Encoding):
     """An encoding whose words are given: the vector of a word is its scores."""
 
     def __init__(self, scores: Tensor, counts: list[int]) -> None:
-        self.hidden = scores
+        self.layers = [scores]
         self.flat_words = scores
         self.texts = [("w",) * count for count in counts]
         self.counts = counts

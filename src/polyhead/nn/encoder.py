@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from polyhead.data.example import Example
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout
+from polyhead.nn.mix import LayerMix
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
 
 AT_ONCE = 8192
@@ -25,15 +26,16 @@ _QUERIES = ("query", "q_lin", "query_proj")
 
 
 class Encoding:
-    """What the encoder made of a batch, or of some of its examples. Views are made when first asked for.
+    """What the encoder made of a batch. Views are made when first asked for.
 
     Args:
-        hidden: The encoder's last layer. Shape (rows, pieces, width).
+        layers: The encoder's layers, the last one last; the others only if some head mixes them. Shape of each
+            (rows, pieces, width).
         batch: What was encoded.
     """
 
-    def __init__(self, hidden: Tensor, batch: Batch) -> None:
-        self.hidden = hidden
+    def __init__(self, layers: Sequence[Tensor], batch: Batch) -> None:
+        self.layers = layers
         self.batch = batch
         self.texts: Sequence[tuple[str, ...]] = batch.texts
         self.counts: Sequence[int] = [len(words) for words in batch.texts]
@@ -42,36 +44,47 @@ class Encoding:
         """The number of examples."""
         return len(self.counts)
 
-    def select(self, chosen: Sequence[int]) -> Encoding:
-        """The encoding of some of the examples, in the given order; nothing is encoded again."""
-        return self if list(chosen) == list(range(len(self))) else _Selection(self, chosen)
+    def select(self, chosen: Sequence[int], mix: LayerMix | None = None) -> Encoding:
+        """The encoding of some of the examples, in the given order; nothing is encoded again.
+
+        Args:
+            chosen: The examples, by their place in the batch.
+            mix: What makes one layer of all; without it views are of the last one.
+        """
+        everything = list(chosen) == list(range(len(self)))
+        return self if everything and mix is None else _Selection(self, chosen, mix)
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """The vector of each piece. Shape (rows, pieces, width)."""
+        return self.layers[-1]
 
     @cached_property
     def sentence(self) -> Tensor:
         """The mean over all pieces of each text, over all its windows. Shape (batch, width)."""
-        hidden, mask, owners = self.hidden.float(), self.batch.mask, self.batch.owners  # sums want full precision
-        if mask is None:
-            total = hidden.sum(1)  # (rows, width)
-            counts = torch.full((len(hidden), 1), float(hidden.shape[1]), device=hidden.device)
-        else:
-            weights = mask.to(hidden.dtype)  # (rows, pieces)
-            total = (hidden * weights[:, :, None]).sum(1)
-            counts = mask.sum(1, keepdim=True)
-        if owners is not None:
-            total = total.new_zeros(len(self), total.shape[1]).index_add(0, owners, total)
-            counts = counts.new_zeros(len(self), 1).index_add(0, owners, counts)
-        return total / counts.to(total.dtype)
+        return self._mean(self.layers[-1])
 
     @cached_property
     def flat_words(self) -> Tensor:
         """The first piece of every word, one text after the other, nothing filled up. Shape (all words, width)."""
-        return self.hidden.reshape(-1, self.hidden.shape[-1]).index_select(0, self.batch.words)
+        return self._first_pieces(self.layers[-1])
+
+    @cached_property
+    def sentence_layers(self) -> Tensor:
+        """As ``sentence``, of every layer. Shape (layers, batch, width)."""
+        return torch.stack([self._mean(layer) for layer in self.layers])
+
+    @cached_property
+    def flat_word_layers(self) -> Tensor:
+        """As ``flat_words``, of every layer. Shape (layers, all words, width)."""
+        return torch.stack([self._first_pieces(layer) for layer in self.layers])
 
     @cached_property
     def word_mask(self) -> Tensor:
         """True where there is a word. Shape (batch, words)."""
-        counts = torch.tensor(self.counts, device=self.hidden.device)
-        return torch.arange(max(self.counts), device=self.hidden.device) < counts[:, None]
+        device = self.layers[-1].device
+        counts = torch.tensor(self.counts, device=device)
+        return torch.arange(max(self.counts), device=device) < counts[:, None]
 
     @cached_property
     def words(self) -> Tensor:
@@ -85,29 +98,58 @@ class Encoding:
         out = flat.new_zeros(len(self), max(self.counts), flat.shape[-1])
         return out.masked_scatter(self.word_mask[:, :, None], flat)
 
+    def _first_pieces(self, layer: Tensor) -> Tensor:
+        return layer.reshape(-1, layer.shape[-1]).index_select(0, self.batch.words)
+
+    def _mean(self, layer: Tensor) -> Tensor:
+        hidden, mask, owners = layer.float(), self.batch.mask, self.batch.owners  # sums want full precision
+        if mask is None:
+            total = hidden.sum(1)  # (rows, width)
+            counts = torch.full((len(hidden), 1), float(hidden.shape[1]), device=hidden.device)
+        else:
+            weights = mask.to(hidden.dtype)  # (rows, pieces)
+            total = (hidden * weights[:, :, None]).sum(1)
+            counts = mask.sum(1, keepdim=True)
+        if owners is not None:
+            total = total.new_zeros(len(self), total.shape[1]).index_add(0, owners, total)
+            counts = counts.new_zeros(len(self), 1).index_add(0, owners, counts)
+        return total / counts.to(total.dtype)
+
 
 class _Selection(Encoding):
-    """Some examples of an encoding."""
+    """Some examples of an encoding, or another mix of its layers."""
 
-    def __init__(self, whole: Encoding, chosen: Sequence[int]) -> None:
+    def __init__(self, whole: Encoding, chosen: Sequence[int], mix: LayerMix | None) -> None:
+        super().__init__(whole.layers, whole.batch)
         self.whole = whole
+        self.mix = mix
         self.chosen = list(chosen)
-        self.hidden = whole.hidden
-        self.batch = whole.batch
         self.texts = [whole.texts[i] for i in self.chosen]
         self.counts = [whole.counts[i] for i in self.chosen]
 
     @cached_property
+    def hidden(self) -> Tensor:
+        return self.layers[-1] if self.mix is None else self.mix(torch.stack(list(self.layers)))
+
+    @cached_property
     def sentence(self) -> Tensor:
-        chosen = torch.tensor(self.chosen, device=self.hidden.device)
-        return self.whole.sentence.index_select(0, chosen)
+        chosen = torch.tensor(self.chosen, device=self.layers[-1].device)
+        if self.mix is None:
+            return self.whole.sentence.index_select(0, chosen)
+        mixed: Tensor = self.mix(self.whole.sentence_layers.index_select(1, chosen))
+        return mixed
 
     @cached_property
     def flat_words(self) -> Tensor:
         ends = np.cumsum(self.whole.counts)
         ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
-        index = torch.from_numpy(np.concatenate(ranges)).to(self.hidden.device)
-        return self.whole.flat_words.index_select(0, index)
+        index = torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
+        if self.mix is None:
+            return self.whole.flat_words.index_select(0, index)
+        layers = self.whole.flat_word_layers
+        everything = self.chosen == list(range(len(self.whole)))
+        mixed: Tensor = self.mix(layers if everything else layers.index_select(1, index))
+        return mixed
 
 
 class Encoder(nn.Module):
@@ -126,6 +168,8 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.window = window
         self.name = name
+        self.all_layers = False
+        """Whether encodings hold all layers, for heads that mix them."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
         self.case: nn.Embedding | None = None
         if tokenizer.lowers:
@@ -137,6 +181,11 @@ class Encoder(nn.Module):
     def width(self) -> int:
         """The size of a piece's vector."""
         return int(self._config.hidden_size)
+
+    @property
+    def depth(self) -> int:
+        """The number of layers, the embeddings included."""
+        return int(self._config.num_hidden_layers) + 1
 
     @property
     def device(self) -> torch.device:
@@ -194,22 +243,24 @@ class Encoder(nn.Module):
             inputs["token_type_ids"] = batch.types
         return Encoding(self._transform(inputs), batch)
 
-    def _transform(self, inputs: dict[str, Tensor]) -> Tensor:
-        """The transformer's last layer. Only a very long text makes more rows than are taken at once: they are then
+    def _transform(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
+        """The transformer's layers. Only a very long text makes more rows than are taken at once: they are then
         taken in parts, and what the backward pass needs of them is computed again there, so that memory is bounded.
         """
         rows, pieces = inputs["input_ids"].shape if "input_ids" in inputs else inputs["inputs_embeds"].shape[:2]
         at_once = max(1, AT_ONCE // pieces)
         if rows <= at_once:
-            return self._last_layer(inputs)
+            return self._layers(inputs)
         parts = [{k: v[i : i + at_once] for k, v in inputs.items()} for i in range(0, rows, at_once)]
-        if not torch.is_grad_enabled():
-            return torch.cat([self._last_layer(part) for part in parts])
-        return torch.cat([checkpoint(self._last_layer, part, use_reentrant=False) for part in parts])
+        if torch.is_grad_enabled():
+            found = [checkpoint(self._layers, part, use_reentrant=False) for part in parts]
+        else:
+            found = [self._layers(part) for part in parts]
+        return [torch.cat(layer) for layer in zip(*found, strict=True)]
 
-    def _last_layer(self, inputs: dict[str, Tensor]) -> Tensor:
-        hidden: Tensor = self.transformer(**inputs).last_hidden_state
-        return hidden
+    def _layers(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
+        out = self.transformer(**inputs, output_hidden_states=self.all_layers)
+        return (*out.hidden_states[:-1], out.last_hidden_state) if self.all_layers else (out.last_hidden_state,)
 
     def describe(self) -> dict[str, Any]:
         """What a saved model needs to know beside transformers' own configuration; plain data for JSON."""

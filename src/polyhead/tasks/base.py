@@ -6,13 +6,14 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.mix import LayerMix
 
 
 class LossSum(NamedTuple):
@@ -40,6 +41,8 @@ class Task(ABC):
         layer: The layer that is gold.
         weight: What the task's loss counts beside the others'.
         dropout: The share of values of the encoding that are dropped before the head, in training.
+        encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
+            about words mix, and heads about whole texts take the last.
     """
 
     kind: ClassVar[type] = str
@@ -56,12 +59,14 @@ class Task(ABC):
     layer: str = ""
     weight: float = 1.0
     dropout: float = 0.2
+    encoder_layers: Literal["mix", "last"] | None = None
 
     def __post_init__(self) -> None:
         if not self.layer:
             if self.default_layer is None:
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
+        self.encoder_layers = self.encoder_layers or ("mix" if self.words else "last")
         if self.weight < 0:
             raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is below 0.")
         if not 0 <= self.dropout < 1:
@@ -123,7 +128,14 @@ def learnt(default_factory: Any = list) -> Any:
 
 
 class Head(nn.Module, ABC):
-    """The weights of one task."""
+    """The weights of one task.
+
+    Attributes:
+        mix: How the encoder's layers become the one that the head reads; ``None`` if it is the last. The model sets it
+            from the task's ``encoder_layers``.
+    """
+
+    mix: LayerMix | None = None
 
     @abstractmethod
     def loss(self, encoding: Encoding, targets: Sequence[Any]) -> LossSum:
