@@ -50,6 +50,13 @@ class Stage(BaseModel):
         default="linear", description="How the rates fall after the warm-up: linear or cosine to 0, or constant."
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decay of matrices; vectors are left alone.")
+    average: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Scored and kept are the weights' moving average over this share of the stage's steps; "
+        "0 takes them as they are.",
+    )
     clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
     batch_pieces: int = Field(default=384, ge=8, description="The most pieces in a batch, filling included.")
     accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polyhead.nn.vocabulary import narrow
 from polyhead.recipe import Stage
-from polyhead.training.optim import Optimizer, rate_factor
+from polyhead.training.optim import AVERAGE, AVERAGE_EVERY, Optimizer, rate_factor
 
 
 class Transformer(nn.Module):
@@ -51,6 +51,7 @@ class Tiny(nn.Module):
         return scale * (out.float() - torch.arange(3.0)).square().sum()
 
 
+HALF, STEPS = 21, 48
 STAGE = Stage(learning_rate=0.02, head_learning_rate=0.05, warmup=0.25, weight_decay=0.1, clip=0.5)
 
 
@@ -151,19 +152,22 @@ def test_state_and_restore_go_on_as_if_nothing_had_been(precision: str) -> None:
             optimizer.step(number)
 
     straight = Tiny(precision)
-    whole = Optimizer(straight, STAGE, 6)  # type: ignore[arg-type]
-    steps(straight, whole, range(3))
+    whole = Optimizer(straight, STAGE, STEPS)  # type: ignore[arg-type]
+    steps(straight, whole, range(HALF))
+    assert any(name.startswith(AVERAGE) for name in whole.state())
     state = {name: tensor.clone() for name, tensor in whole.state().items()}
     saved = {name: tensor.clone() for name, tensor in whole.full_weights(straight).items()}
-    steps(straight, whole, range(3, 6))
+    steps(straight, whole, range(HALF, STEPS))
 
     resumed = Tiny(precision)
     resumed.load_state_dict(saved)
-    rest = Optimizer(resumed, STAGE, 6)  # type: ignore[arg-type]
+    rest = Optimizer(resumed, STAGE, STEPS)  # type: ignore[arg-type]
     rest.restore(state)
-    steps(resumed, rest, range(3, 6))
+    steps(resumed, rest, range(HALF, STEPS))
     assert furthest(whole.full_weights(straight), rest.full_weights(resumed)) == 0
     assert furthest(weights(straight), weights(resumed)) == 0
+    with whole.averaged(straight) as one, rest.averaged(resumed) as other:
+        assert furthest(one, other) == 0
 
 
 def test_bf16_steps_are_not_lost_in_rounding() -> None:
@@ -179,3 +183,41 @@ def test_bf16_steps_are_not_lost_in_rounding() -> None:
     after = optimizer.full_weights(model)["heads.used.weight"]
     assert after.dtype == torch.float32
     assert 2e-4 < float((after - before).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_averaged_weights_are_a_moving_average(precision: str) -> None:
+    model = Tiny(precision)
+    narrow(model.encoder.transformer, torch.tensor([0, 1, 2, 3]))
+    steps = 60
+    optimizer = Optimizer(model, STAGE.model_copy(update={"average": 0.5}), steps)  # type: ignore[arg-type]
+    span = 0.5 * steps / AVERAGE_EVERY
+    expected: dict[str, Tensor] = {}
+    for number in range(steps):
+        model.loss().backward()
+        optimizer.step(number)
+        if (number + 1) % AVERAGE_EVERY == 0:
+            update = (number + 1) // AVERAGE_EVERY
+            kept = 0.0 if update == 1 else min(1 - 1 / span, update / (update + 10))
+            now = optimizer.full_weights(model)
+            expected = {n: kept * expected.get(n, value) + (1 - kept) * value for n, value in now.items()}
+    before = weights(model)
+    last = {name: value.clone() for name, value in optimizer.full_weights(model).items()}
+    assert furthest(expected, last) > 1e-3, "the average is not the last"
+    with optimizer.averaged(model) as found:
+        assert furthest(found, expected) < 1e-6
+        inside = weights(model)
+        limit = 1e-6 if precision == "fp32" else 1e-2
+        assert furthest(inside, expected) < limit, "inside the block the model answers with the average"
+    assert furthest(weights(model), before) == 0, "and learns on from its own weights"
+
+
+def test_without_average_weights_are_taken_as_they_are() -> None:
+    model = Tiny()
+    optimizer = Optimizer(model, STAGE.model_copy(update={"average": 0.0}), 40)  # type: ignore[arg-type]
+    for step in range(40):
+        model.loss().backward()
+        optimizer.step(step)
+    assert not optimizer.averages
+    with optimizer.averaged(model) as found:
+        assert furthest(found, weights(model)) == 0

@@ -168,12 +168,14 @@ class Training:
 
     def _end_epoch(self, stage: Stage) -> EpochEnded:
         progress = self.progress
-        start = time.perf_counter()
-        scores = self._score(stage)
-        seconds = time.perf_counter() - start
+        assert self.optimizer is not None
         epoch = progress.epoch + 1
-        mean = mean_score(scores, self.model.tasks)
-        better = self._note_best(stage, epoch, scores, mean)
+        with self.optimizer.averaged(self.model) as weights:
+            start = time.perf_counter()
+            scores = self._score(stage)
+            seconds = time.perf_counter() - start
+            mean = mean_score(scores, self.model.tasks)
+            better = self._note_best(stage, epoch, scores, mean, weights)
         record = EpochEnded(
             stage=stage.name,
             epoch=epoch,
@@ -195,7 +197,9 @@ class Training:
         gold = self.material.gold("dev", [self.model.tasks[name] for name in stage.tasks])
         return score(self.model, gold, stage.tasks)
 
-    def _note_best(self, stage: Stage, epoch: int, scores: Scores, mean: float | None) -> bool:
+    def _note_best(
+        self, stage: Stage, epoch: int, scores: Scores, mean: float | None, weights: dict[str, Tensor]
+    ) -> bool:
         """Write the weights down if they are the best by any measure; whether they are by the mean."""
         progress = self.progress
         file = f"{stage.name}-{epoch:05d}.safetensors"
@@ -206,7 +210,7 @@ class Training:
             if name not in progress.tasks or value > progress.tasks[name].score:
                 improved.append((name, Best(value, stage.name, epoch, file)))
         if better or improved:
-            save_best(self.folder, file, self.weights())
+            save_best(self.folder, file, weights)
         progress.tasks.update(improved)
         if better and mean is not None:
             progress.mean = Best(mean, stage.name, epoch, file)
@@ -218,7 +222,12 @@ class Training:
     def _end_stage(self, stage: Stage) -> StageEnded:
         progress = self.progress
         best = progress.mean if stage.keep == "best" else None
-        kept = load_best(self.folder, best.file) if best else {k: v.clone() for k, v in self.weights().items()}
+        if best:
+            kept = load_best(self.folder, best.file)
+        else:
+            assert self.optimizer is not None
+            with self.optimizer.averaged(self.model) as weights:
+                kept = {name: value.clone() for name, value in weights.items()}
         widen(self.model.encoder.transformer)
         self.model.float().load_state_dict(kept)
         self.model.eval()

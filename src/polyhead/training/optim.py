@@ -1,9 +1,10 @@
-"""AdamW with separate rates for encoder and heads, whole-model clipping, and a schedule that is a pure function."""
+"""AdamW with separate rates for encoder and heads, whole-model clipping, a pure schedule, and averaged weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,12 @@ from polyhead.model import TRANSFORMER, Model
 from polyhead.nn.precision import halve_linear_weights
 from polyhead.nn.vocabulary import NarrowEmbedding
 from polyhead.recipe import Stage
+
+AVERAGE = "average"
+"""What the averaged weights are called in the optimizer's state."""
+
+AVERAGE_EVERY = 4
+"""The steps between two updates of the averaged weights: each goes through all weights, and neighbours are alike."""
 
 
 def rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -33,6 +40,9 @@ class Optimizer:
     Where the model computes in bf16, its linear layers change to it here; each has a master copy in fp32, which is
     what is updated and saved.
 
+    Beside the weights that learn there is their moving average over the last share ``stage.average`` of the steps
+    (Polyak and Juditsky 1992; exponential, as in Tarvainen and Valpola 2017), which generalises better.
+
     Args:
         model: The model; heads that do not take part have no gradient and stay as they are.
         stage: Rates, decay, clipping and schedule.
@@ -49,6 +59,7 @@ class Optimizer:
             halve_linear_weights(model)
             self.masters = {name: before[name] for name, p in self.names.items() if p.dtype != torch.float32}
         spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
+        self.averages: dict[str, Tensor] = {}
         groups: dict[tuple[bool, bool], list[Tensor]] = {}
         for name, p in self.names.items():
             decayed = p.dim() > 1 and id(p) not in spared
@@ -86,7 +97,37 @@ class Optimizer:
                 self.names[name].copy_(master)
                 master.grad = None
         self.clear()
+        if (number + 1) % AVERAGE_EVERY == 0:
+            self._average((number + 1) // AVERAGE_EVERY)
         return norm
+
+    def _average(self, update: int) -> None:
+        """Move the averages towards the weights. The first updates count more, so that the start is soon forgotten."""
+        span = self.stage.average * self.steps / AVERAGE_EVERY
+        if span <= 1:
+            return
+        now = {name: self._updated(name).detach() for name in self.names}
+        if update == 1:
+            self.averages = {name: value.clone() for name, value in now.items()}
+        else:
+            kept = min(1 - 1 / span, update / (update + 10))
+            torch._foreach_lerp_([self.averages[name] for name in now], list(now.values()), 1 - kept)
+
+    @contextmanager
+    def averaged(self, model: nn.Module) -> Iterator[dict[str, Tensor]]:
+        """The model with the averaged weights inside the block, which gets them in full precision by name."""
+        if not self.averages:
+            yield self.full_weights(model)
+            return
+        with torch.no_grad():
+            own = {name: p.detach().clone() for name, p in self.names.items()}
+            for name, average in self.averages.items():
+                self.names[name].copy_(average)
+            try:
+                yield {name: self.averages.get(name, value) for name, value in model.state_dict().items()}
+            finally:
+                for name, value in own.items():
+                    self.names[name].copy_(value)
 
     def clear(self) -> None:
         """Forget gradients."""
@@ -99,12 +140,15 @@ class Optimizer:
         for name in self.names:
             for key, value in self.adamw.state[self._updated(name)].items():
                 out[f"{key}/{name}"] = value
-        return out
+        return out | {f"{AVERAGE}/{name}": value for name, value in self.averages.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made."""
         for key, value in state.items():
             kind, _, name = key.partition("/")
+            if kind == AVERAGE:
+                self.averages[name] = value.to(self.names[name].device, copy=True)
+                continue
             updated = self._updated(name)
             self.adamw.state[updated][kind] = value.to(updated.device, copy=True)
 
