@@ -43,7 +43,12 @@ class Stage(BaseModel):
     name: str = Field(default="", description="The stage's name in the log and the scores; by default its number.")
     tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
     epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")
-    learning_rate: float = Field(default=1e-4, ge=0, description="The encoder's highest learning rate.")
+    learning_rate: float | None = Field(
+        default=None,
+        ge=0,
+        description="The encoder's highest learning rate; by default 0.0768 over its width, "
+        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder.",
+    )
     head_learning_rate: float = Field(default=1e-3, ge=0, description="The heads' highest learning rate.")
     warmup: float = Field(default=0.1, ge=0, le=1, description="The share of steps in which the rates rise from 0.")
     schedule: Literal["linear", "cosine", "constant"] = Field(

@@ -14,6 +14,9 @@ from polyhead.nn.precision import halve_linear_weights
 from polyhead.nn.vocabulary import NarrowEmbedding
 from polyhead.recipe import Stage
 
+RATE_TIMES_WIDTH = 0.0768
+"""The encoder's usual learning rate, times its width: wider encoders want smaller steps."""
+
 AVERAGE = "average"
 """What the averaged weights are called in the optimizer's state."""
 
@@ -157,7 +160,10 @@ class Optimizer:
         return {name: self.masters.get(name, value) for name, value in model.state_dict().items()}
 
     def _highest(self, encoder: bool) -> float:
-        return self.stage.learning_rate if encoder else self.stage.head_learning_rate
+        if not encoder:
+            return self.stage.head_learning_rate
+        assert self.stage.learning_rate is not None, "the recipe is resolved"
+        return self.stage.learning_rate
 
     def _updated(self, name: str) -> Tensor:
         return self.masters.get(name, self.names[name])

@@ -28,6 +28,7 @@ from polyhead.scoring import score
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.loop import Training
+from polyhead.training.optim import RATE_TIMES_WIDTH
 from polyhead.training.prepare import Material, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
@@ -131,8 +132,13 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         tell(note)
     device = find_device(recipe.device)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    recipe = recipe.model_copy(update={"precision": precision, "device": str(device)})
     encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    usual = RATE_TIMES_WIDTH / encoder.width
+    stages = [
+        stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
+        for stage in recipe.stages
+    ]
+    recipe = recipe.model_copy(update={"precision": precision, "device": str(device), "stages": stages})
     torch.manual_seed(recipe.seed)
     info = {
         "data": {name: _described(d.spec) for name, d in datasets.items()},
