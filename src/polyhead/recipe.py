@@ -59,7 +59,7 @@ class Stage(BaseModel):
         default=0.1,
         ge=0,
         le=1,
-        description="Scored and kept are the weights' moving average over this share of the stage's steps; "
+        description="Scored and kept are the weights' moving average over this share of the steps so far; "
         "0 takes them as they are.",
     )
     clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")

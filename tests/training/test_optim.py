@@ -191,14 +191,13 @@ def test_averaged_weights_are_a_moving_average(precision: str) -> None:
     narrow(model.encoder.transformer, torch.tensor([0, 1, 2, 3]))
     steps = 60
     optimizer = Optimizer(model, STAGE.model_copy(update={"average": 0.5}), steps)  # type: ignore[arg-type]
-    span = 0.5 * steps / AVERAGE_EVERY
     expected: dict[str, Tensor] = {}
     for number in range(steps):
         model.loss().backward()
         optimizer.step(number)
         if (number + 1) % AVERAGE_EVERY == 0:
             update = (number + 1) // AVERAGE_EVERY
-            kept = 0.0 if update == 1 else min(1 - 1 / span, update / (update + 10))
+            kept = max(0.0, 1 - 1 / (0.5 * update))
             now = optimizer.full_weights(model)
             expected = {n: kept * expected.get(n, value) + (1 - kept) * value for n, value in now.items()}
     before = weights(model)

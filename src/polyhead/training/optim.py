@@ -44,7 +44,7 @@ class Optimizer:
     what is updated and saved.
 
     Beside the weights that learn there is their moving average over the last share ``stage.average`` of the steps
-    (Polyak and Juditsky 1992; exponential, as in Tarvainen and Valpola 2017), which generalises better.
+    so far (Polyak and Juditsky 1992; exponential, as in Tarvainen and Valpola 2017), which generalises better.
 
     Args:
         model: The model; heads that do not take part have no gradient and stay as they are.
@@ -105,15 +105,14 @@ class Optimizer:
         return norm
 
     def _average(self, update: int) -> None:
-        """Move the averages towards the weights. The first updates count more, so that the start is soon forgotten."""
-        span = self.stage.average * self.steps / AVERAGE_EVERY
-        if span <= 1:
+        """Move the averages towards the weights: over a share of the steps so far, so that the start is forgotten."""
+        if not self.stage.average:
             return
         now = {name: self._updated(name).detach() for name in self.names}
         if update == 1:
             self.averages = {name: value.clone() for name, value in now.items()}
         else:
-            kept = min(1 - 1 / span, update / (update + 10))
+            kept = 1 - 1 / max(1.0, self.stage.average * update)
             torch._foreach_lerp_([self.averages[name] for name in now], list(now.values()), 1 - kept)
 
     @contextmanager
