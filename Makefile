@@ -11,8 +11,8 @@ READY := $(VENV)/.ready
 help:  ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-# pip is told the versions, so that every machine gets the same ones. torch goes first and alone: its CPU build is
-# then what every other package finds.
+# pip is told the versions, so that every machine gets the same ones. torch goes first and alone, so
+# that every other package finds the build that the index gave.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "polyhead needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -17,7 +17,7 @@ from polyhead.data.example import Prediction
 from polyhead.errors import PolyheadError
 from polyhead.files import whole, write_json
 from polyhead.nn.batch import Batch
-from polyhead.nn.encoder import Encoder
+from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
@@ -62,21 +62,27 @@ class Model(nn.Module):
         self.info: dict[str, Any] = dict(info or {})
         self.heads = nn.ModuleDict()
         for name, task in tasks.items():  # not by add_module, which refuses names like "type" that modules have, too
-            self.heads._modules[name] = head = task.head(encoder)
-            head.mix = LayerMix(encoder.depth) if task.encoder_layers == "mix" else None
-        encoder.all_layers = any(task.encoder_layers == "mix" for task in tasks.values())
+            self.heads._modules[name] = task.head(encoder)
+        self.mixes = nn.ModuleDict()
+        for name, task in tasks.items():
+            if task.encoder_layers == "mix":
+                self.mixes._modules[name] = LayerMix(encoder.depth)
         self.precision: Precision = "fp32"
 
     def head(self, name: str) -> Head:
         """The head of a task."""
         return cast(Head, self.heads[name])
 
+    def mix(self, name: str) -> LayerMix | None:
+        """How the encoder's layers become the one that a task's head reads; ``None`` if it reads the last."""
+        return cast(LayerMix, self.mixes[name]) if name in self.mixes else None
+
     def loss(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
         """The loss of each task that some example of the batch carries; the batch is encoded once."""
         with autocast(self.encoder.device, self.precision):
-            encoding = self.encoder(batch)
+            encoding = self._encode(batch, [name for name, target in targets.items() if target.rows])
             return {
-                name: self.head(name).loss(encoding.select(target.rows, self.head(name).mix), target.gold)
+                name: self.head(name).loss(encoding.select(target.rows, self.mix(name)), target.gold)
                 for name, target in targets.items()
                 if target.rows
             }
@@ -89,11 +95,16 @@ class Model(nn.Module):
             wanted: For each task the examples to answer, by their place in the batch.
         """
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
-            encoding = self.encoder(batch)
+            encoding = self._encode(batch, [name for name, rows in wanted.items() if len(rows)])
             return {
-                name: self.head(name).predict(encoding.select(rows, self.head(name).mix)) if len(rows) else []
+                name: self.head(name).predict(encoding.select(rows, self.mix(name))) if len(rows) else []
                 for name, rows in wanted.items()
             }
+
+    def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
+        """The encoding of a batch, of all layers only if one of these tasks mixes them."""
+        encoding: Encoding = self.encoder(batch, all_layers=any(name in self.mixes for name in names))
+        return encoding
 
     def use(self, precision: Precision) -> Model:
         """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""

@@ -29,9 +29,14 @@ class EncoderSpec(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(description="A bundled name (minilm), a folder, or an id on the Hub.")
+    name: str = Field(
+        description="A bundled name (minilm), a folder, or an id on the Hub (owner/name); it "
+        "needs safetensors weights and a fast tokenizer."
+    )
     window: int | None = Field(
-        default=None, description="The most pieces read at once; longer texts are split with overlap."
+        default=None,
+        description="The most pieces read at once, by default as many as the encoder can; longer texts are split "
+        "with overlap, text pairs are cut.",
     )
 
 
@@ -40,7 +45,7 @@ class Stage(BaseModel):
 
     model_config = _STRICT
 
-    name: str = Field(default="", description="The stage's name in the log and the scores; by default its number.")
+    name: str = Field(default="", description="The stage's name in the log; by default stage-1, stage-2, ...")
     tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
     epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")
     learning_rate: float | None = Field(
@@ -63,7 +68,7 @@ class Stage(BaseModel):
         "0 takes them as they are.",
     )
     clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
-    batch_pieces: int = Field(default=384, ge=8, description="The most pieces in a batch, filling included.")
+    batch_pieces: int = Field(default=512, ge=8, description="The most pieces in a batch, filling included.")
     accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")
     sampling: Literal["proportional", "uniform"] | Annotated[float, Field(gt=0)] = Field(
         default="proportional",
@@ -80,7 +85,8 @@ class Stage(BaseModel):
     )
     keep: Literal["best", "last"] = Field(
         default="best",
-        description="The weights that the stage hands on: of the best epoch by the mean of dev scores, or the last.",
+        description="The weights that the stage hands on: of the best epoch by the mean of dev scores "
+        "(the last, without a dev split), or the last.",
     )
 
 
@@ -92,9 +98,12 @@ class Recipe(BaseModel):
     encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
     seed: int = Field(default=1, ge=0, description="Where random numbers start: heads, order of examples, dropout.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="The numbers to compute with; auto takes bf16 where this machine gains from it."
+        default="auto", description="The numbers to train with; auto takes bf16 where this machine gains from it."
     )
-    device: str = Field(default="auto", description="Where to compute: auto, cpu, cuda, cuda:1, mps.")
+    device: str = Field(
+        default="auto",
+        description="Where to train: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1, mps.",
+    )
     data: dict[str, DataSpec] = Field(description="The datasets by name.", min_length=1)
     tasks: dict[str, dict[str, Any]] = Field(description="The tasks by name.", min_length=1)
     stages: list[Stage] = Field(
@@ -187,7 +196,7 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
     except ValidationError as error:
         raise _explain(error) from error
     _check_tasks(recipe)
-    return _named_stages(recipe)
+    return named_stages(recipe)
 
 
 def _check_tasks(recipe: Recipe) -> None:
@@ -214,7 +223,7 @@ def _check_tasks(recipe: Recipe) -> None:
                     )
 
 
-def _named_stages(recipe: Recipe) -> Recipe:
+def named_stages(recipe: Recipe) -> Recipe:
     """Every stage gets a name of its own and an explicit list of tasks."""
     stages = [
         stage.model_copy(update={"name": stage.name or f"stage-{i}", "tasks": stage.tasks or list(recipe.tasks)})

@@ -117,8 +117,8 @@ class Watcher:
     def _epoch(self, record: EpochEnded) -> None:
         scores = []
         for task, figures in record.scores.items():
-            name, value = _main(figures)
-            scores.append(f"{task} {name} {figure(name, value)}")
+            name = record.main[task]
+            scores.append(f"{task} {name} {figure(name, figures[name])}")
         losses = "  ".join(f"{name} {value:.3f}" for name, value in record.losses.items())
         result = "  ".join(scores) if scores else f"loss {losses}"
         mark = " *" if record.best else ""
@@ -130,11 +130,3 @@ class Watcher:
 
     def _say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _main(figures: dict[str, float]) -> tuple[str, float]:
-    """The figure that the field quotes first."""
-    for name in ("las", "f1", "accuracy", "pearson"):
-        if name in figures:
-            return name, figures[name]
-    return next(iter(figures.items()))

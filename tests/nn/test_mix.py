@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from polyhead.data.example import Example
+from polyhead.data.example import Example, WordLabels
+from polyhead.errors import PolyheadError
+from polyhead.model import Model, Targets
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.mix import LayerMix
+from polyhead.nn.precision import Precision
+from polyhead.tasks import make_task
 
 TEXTS = [
     Example(words=("The", "cat", "sat")),
@@ -21,14 +26,12 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def encoder(tiny_encoder: Path) -> Encoder:
-    made = load_encoder(str(tiny_encoder)).eval().requires_grad_(False)
-    made.all_layers = True
-    return made
+    return load_encoder(str(tiny_encoder)).eval().requires_grad_(False)
 
 
 @pytest.fixture
 def encoding(encoder: Encoder) -> Encoding:
-    made: Encoding = encoder(encoder.collate(encoder.tokenise(TEXTS)))
+    made: Encoding = encoder(encoder.collate(encoder.tokenise(TEXTS)), all_layers=True)
     return made
 
 
@@ -82,11 +85,52 @@ def test_a_mix_of_one_layer_alone_is_that_layer(encoding: Encoding, mix: LayerMi
 
 def test_gradients_reach_every_layer_and_the_shares(tiny_encoder: Path, mix: LayerMix) -> None:
     encoder = load_encoder(str(tiny_encoder)).eval()
-    encoder.all_layers = True
-    encoding = encoder(encoder.collate(encoder.tokenise(TEXTS)))
+    encoding = encoder(encoder.collate(encoder.tokenise(TEXTS)), all_layers=True)
     encoding.select([0, 1], mix).flat_words.square().sum().backward()
     assert mix.shares.grad is not None and mix.shares.grad.abs().min() > 0
     assert mix.factor.grad is not None and mix.factor.grad != 0
     for name, weight in encoder.named_parameters():
         if "layer." in name and name.endswith("weight"):
             assert weight.grad is not None and weight.grad.any(), name
+
+
+def test_parts_of_a_mixed_encoding_are_mixed(encoding: Encoding, mix: LayerMix) -> None:
+    mixed = encoding.select([2, 1], mix)
+    torch.testing.assert_close(mixed.select([1]).flat_words, encoding.select([1], mix).flat_words)
+    torch.testing.assert_close(mixed.select([1]).sentence, encoding.select([1], mix).sentence)
+    part = encoding.select([2, 1])
+    torch.testing.assert_close(part.select([0], mix).flat_words, encoding.select([2], mix).flat_words)
+    torch.testing.assert_close(part.select([0], mix).sentence, encoding.select([2], mix).sentence)
+
+
+def test_layers_that_do_not_fit_together_are_an_error(tiny_encoder: Path) -> None:
+    encoder = load_encoder(str(tiny_encoder)).eval()
+    encoder.transformer.config.num_hidden_layers = 7  # type: ignore[union-attr]
+    with pytest.raises(PolyheadError, match="cannot be mixed") as caught:
+        encoder(encoder.collate(encoder.tokenise(TEXTS)), all_layers=True)
+    assert "encoder_layers" in caught.value.remedy
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_reads_what_its_tasks_say(tiny_encoder: Path, precision: Precision) -> None:
+    """In a whole model: the shares learn, the answers depend on them, and a task that reads the last layer has none."""
+    torch.manual_seed(0)
+    tasks = {}
+    for name, settings in {"mixed": {}, "last": {"encoder_layers": "last"}}.items():
+        tasks[name] = make_task(name, {"type": "tagging", "data": "d", "layer": "upos", **settings})
+        tasks[name].prepare([Example(words=("a", "b"), layers={"upos": WordLabels(("X", "Y"))})])
+    model = Model(load_encoder(str(tiny_encoder)), tasks).eval()
+    model.precision = precision
+    batch = model.encoder.collate(model.encoder.tokenise(TEXTS))
+    gold = Targets([0, 2], [np.zeros(3, dtype=np.int64), np.zeros(1, dtype=np.int64)])
+    losses = model.loss(batch, {"mixed": gold, "last": gold})
+    sum(loss.total for loss in losses.values()).backward()  # type: ignore[union-attr]
+    mix = model.mix("mixed")
+    assert mix is not None and mix.shares.grad is not None and mix.shares.grad.any()
+    assert model.mix("last") is None
+    before = model.predict(batch, {"mixed": [0], "last": [0]})
+    with torch.no_grad():
+        mix.shares[0] += 5.0
+    after = model.predict(batch, {"mixed": [0], "last": [0]})
+    assert after["mixed"] != before["mixed"]
+    assert after["last"] == before["last"]

@@ -182,7 +182,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        remedy = "pip install 'polyhead[parquet]'"
+        remedy = "pip install pyarrow"
         raise PolyheadError("reading Parquet needs pyarrow", remedy=remedy, file=path) from None
     try:
         with parquet.ParquetFile(str(path)) as stored:

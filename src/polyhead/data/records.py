@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from polyhead.data.align import Offsets, align, ordered, over_words, trimmed, words_of
 from polyhead.data.example import WORDS, Example, Span, Tree, Value, WordLabels
@@ -153,7 +153,9 @@ class Records:
             self.notes.add(self.file, f"value {here}", f"values {here}")
             return
         try:
-            value = from_json(raw, kind, self.fields.separator)
+            # A whole number that nobody wants as a score (an id, say) stays one, so that it comes out as it came.
+            plain = isinstance(raw, int) and kind is float and layer not in self.fields.kinds
+            value = cast(int, raw) if plain else from_json(raw, kind, self.fields.separator)
             length = (
                 len(value.heads if isinstance(value, Tree) else value) if isinstance(value, Tree | WordLabels) else n
             )

@@ -116,9 +116,7 @@ def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError:
-        raise PolyheadError(
-            "reading Parquet needs pyarrow", remedy="pip install 'polyhead[parquet]'", file=file
-        ) from None
+        raise PolyheadError("reading Parquet needs pyarrow", remedy="pip install pyarrow", file=file) from None
     fields = Fields.of(spec, kinds)
     records = Records(fields, file, notes)
     row = 0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polyhead.data.example import Example
+from polyhead.errors import PolyheadError
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout
 from polyhead.nn.mix import LayerMix
@@ -129,27 +130,39 @@ class _Selection(Encoding):
 
     @cached_property
     def hidden(self) -> Tensor:
-        return self.layers[-1] if self.mix is None else self.mix(torch.stack(list(self.layers)))
+        return self.whole.hidden if self.mix is None else self.mix(torch.stack(list(self.layers)))
 
     @cached_property
     def sentence(self) -> Tensor:
-        chosen = torch.tensor(self.chosen, device=self.layers[-1].device)
-        if self.mix is None:
-            return self.whole.sentence.index_select(0, chosen)
-        mixed: Tensor = self.mix(self.whole.sentence_layers.index_select(1, chosen))
-        return mixed
+        return self.whole.sentence.index_select(0, self._rows) if self.mix is None else self.mix(self.sentence_layers)
+
+    @cached_property
+    def sentence_layers(self) -> Tensor:
+        return self.whole.sentence_layers.index_select(1, self._rows)
 
     @cached_property
     def flat_words(self) -> Tensor:
-        ends = np.cumsum(self.whole.counts)
-        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
-        index = torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
-        if self.mix is None:
-            return self.whole.flat_words.index_select(0, index)
+        return (
+            self.whole.flat_words.index_select(0, self._words) if self.mix is None else self.mix(self.flat_word_layers)
+        )
+
+    @cached_property
+    def flat_word_layers(self) -> Tensor:
         layers = self.whole.flat_word_layers
         everything = self.chosen == list(range(len(self.whole)))
-        mixed: Tensor = self.mix(layers if everything else layers.index_select(1, index))
-        return mixed
+        return layers if everything else layers.index_select(1, self._words)
+
+    @property
+    def _rows(self) -> Tensor:
+        """The chosen examples. Shape (chosen,)."""
+        return torch.tensor(self.chosen, device=self.layers[-1].device)
+
+    @property
+    def _words(self) -> Tensor:
+        """The words of the chosen examples, by their place among all words. Shape (their words,)."""
+        ends = np.cumsum(self.whole.counts)
+        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
+        return torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
 
 
 class Encoder(nn.Module):
@@ -168,8 +181,8 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.window = window
         self.name = name
-        self.all_layers = False
-        """Whether encodings hold all layers, for heads that mix them."""
+        self.at_once = 0
+        """Pieces that must be encoded at once even if they are more than ``AT_ONCE``: a stage's batch."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
         self.case: nn.Embedding | None = None
         if tokenizer.lowers:
@@ -231,8 +244,8 @@ class Encoder(nn.Module):
         rows = [rows_of(item, self.tokenizer, self.window) for item in items]
         return np.asarray(lengths, dtype=np.int64), np.asarray(rows, dtype=np.int64)
 
-    def forward(self, batch: Batch) -> Encoding:
-        """Encode a batch, once for all heads."""
+    def forward(self, batch: Batch, *, all_layers: bool = False) -> Encoding:
+        """Encode a batch, once for all heads; with ``all_layers`` the encoding holds all of them, to be mixed."""
         inputs: dict[str, Tensor] = {"input_ids": batch.ids}
         if self.case is not None and batch.case is not None:
             embedded = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
@@ -241,26 +254,35 @@ class Encoder(nn.Module):
             inputs["attention_mask"] = batch.mask
         if batch.types is not None and getattr(self._config, "type_vocab_size", 0) > 1:  # DistilBERT, say, knows none
             inputs["token_type_ids"] = batch.types
-        return Encoding(self._transform(inputs), batch)
+        return Encoding(self._transform(inputs, all_layers), batch)
 
-    def _transform(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
+    def _transform(self, inputs: dict[str, Tensor], all_layers: bool) -> Sequence[Tensor]:
         """The transformer's layers. Only a very long text makes more rows than are taken at once: they are then
         taken in parts, and what the backward pass needs of them is computed again there, so that memory is bounded.
         """
         rows, pieces = inputs["input_ids"].shape if "input_ids" in inputs else inputs["inputs_embeds"].shape[:2]
-        at_once = max(1, AT_ONCE // pieces)
+        at_once = max(1, max(AT_ONCE, self.at_once) // pieces)
         if rows <= at_once:
-            return self._layers(inputs)
+            return self._layers(inputs, all_layers)
         parts = [{k: v[i : i + at_once] for k, v in inputs.items()} for i in range(0, rows, at_once)]
         if torch.is_grad_enabled():
-            found = [checkpoint(self._layers, part, use_reentrant=False) for part in parts]
+            found = [checkpoint(self._layers, part, all_layers, use_reentrant=False) for part in parts]
         else:
-            found = [self._layers(part) for part in parts]
+            found = [self._layers(part, all_layers) for part in parts]
         return [torch.cat(layer) for layer in zip(*found, strict=True)]
 
-    def _layers(self, inputs: dict[str, Tensor]) -> Sequence[Tensor]:
-        out = self.transformer(**inputs, output_hidden_states=self.all_layers)
-        return (*out.hidden_states[:-1], out.last_hidden_state) if self.all_layers else (out.last_hidden_state,)
+    def _layers(self, inputs: dict[str, Tensor], all_layers: bool) -> Sequence[Tensor]:
+        out = self.transformer(**inputs, output_hidden_states=all_layers)
+        last: Tensor = out.last_hidden_state
+        if not all_layers:
+            return (last,)
+        layers = [*(layer[:, : last.shape[1]] for layer in out.hidden_states[:-1]), last]  # BigBird's are filled up
+        if len(layers) != self.depth or any(layer.shape != last.shape for layer in layers):
+            raise PolyheadError(
+                f"The layers of the encoder {self.name!r} cannot be mixed: they differ in number or shape.",
+                remedy='Set encoder_layers = "last" for each task.',
+            )
+        return layers
 
     def describe(self) -> dict[str, Any]:
         """What a saved model needs to know beside transformers' own configuration; plain data for JSON."""

@@ -24,7 +24,8 @@ class LayerMix(nn.Module):
     def forward(self, layers: Tensor) -> Tensor:
         """The mix. Shape (layers, ...) to (...)."""
         weights = torch.softmax(self.shares, dim=0) * self.factor
-        return (weights.to(layers.dtype) @ layers.flatten(1)).view(layers.shape[1:])
+        with torch.autocast(layers.device.type, enabled=False):  # the sum has the precision of the layers
+            return (weights.to(layers.dtype) @ layers.flatten(1)).view(layers.shape[1:])
 
     def extra_repr(self) -> str:
         """The shares, for ``repr``."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
-from polyhead.nn.mix import LayerMix
 
 
 class LossSum(NamedTuple):
@@ -128,14 +127,7 @@ def learnt(default_factory: Any = list) -> Any:
 
 
 class Head(nn.Module, ABC):
-    """The weights of one task.
-
-    Attributes:
-        mix: How the encoder's layers become the one that the head reads; ``None`` if it is the last. The model sets it
-            from the task's ``encoder_layers``.
-    """
-
-    mix: LayerMix | None = None
+    """The weights of one task."""
 
     @abstractmethod
     def loss(self, encoding: Encoding, targets: Sequence[Any]) -> LossSum:

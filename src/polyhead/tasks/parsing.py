@@ -46,6 +46,7 @@ class Parsing(Task):
     metric: ClassVar[str] = "las"
     default_layer: ClassVar[str | None] = "tree"
 
+    dropout: float = 0.1  # five epochs of a small treebank are too few for more
     arc_size: int = 256
     relation_size: int = 128
     relations: list[str] = learnt()

@@ -80,6 +80,7 @@ class Training:
             for name, units in examples.units.items()
         }
         self.model.encoder.set_dropout(stage.dropout)
+        self.model.encoder.at_once = stage.batch_pieces
         narrow(self.model.encoder.transformer, self._pieces_used(examples))
         self.optimizer = Optimizer(self.model, stage, steps)
         if self.optimizer_state:
@@ -181,6 +182,7 @@ class Training:
             epoch=epoch,
             losses={name: total / count for name, (total, count) in progress.losses.items()},
             scores=scores,
+            main={name: self.model.tasks[name].metric for name in scores},
             mean=mean,
             best=better,
             words_per_second=progress.words / max(progress.seconds, 1e-9),

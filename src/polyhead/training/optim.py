@@ -63,6 +63,7 @@ class Optimizer:
             self.masters = {name: before[name] for name, p in self.names.items() if p.dtype != torch.float32}
         spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
         self.averages: dict[str, Tensor] = {}
+        self.average_every = max(1, min(AVERAGE_EVERY, steps // stage.epochs))  # each epoch sees another average
         groups: dict[tuple[bool, bool], list[Tensor]] = {}
         for name, p in self.names.items():
             decayed = p.dim() > 1 and id(p) not in spared
@@ -100,20 +101,20 @@ class Optimizer:
                 self.names[name].copy_(master)
                 master.grad = None
         self.clear()
-        if (number + 1) % AVERAGE_EVERY == 0:
-            self._average((number + 1) // AVERAGE_EVERY)
+        if (number + 1) % self.average_every == 0:
+            self._average((number + 1) // self.average_every)
         return norm
 
     def _average(self, update: int) -> None:
         """Move the averages towards the weights: over a share of the steps so far, so that the start is forgotten."""
-        if not self.stage.average:
+        span = self.stage.average * update
+        if span <= 1:
             return
         now = {name: self._updated(name).detach() for name in self.names}
-        if update == 1:
+        if not self.averages:
             self.averages = {name: value.clone() for name, value in now.items()}
         else:
-            kept = 1 - 1 / max(1.0, self.stage.average * update)
-            torch._foreach_lerp_([self.averages[name] for name in now], list(now.values()), 1 - kept)
+            torch._foreach_lerp_([self.averages[name] for name in now], list(now.values()), 1 / span)
 
     @contextmanager
     def averaged(self, model: nn.Module) -> Iterator[dict[str, Tensor]]:

@@ -66,6 +66,7 @@ class EpochEnded:
         epoch: Counted from 1.
         losses: Each task's mean loss over the epoch's steps.
         scores: On the dev splits; empty if there are none.
+        main: The name of each task's main figure.
         mean: The mean of the tasks' main figures.
         best: Whether the mean is the stage's best so far.
         words_per_second: In training, evaluation left out.
@@ -77,6 +78,7 @@ class EpochEnded:
     epoch: int
     losses: dict[str, float]
     scores: Scores
+    main: dict[str, str]
     mean: float | None
     best: bool
     words_per_second: float

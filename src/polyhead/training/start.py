@@ -23,7 +23,7 @@ from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.precision import choose_precision, find_device
-from polyhead.recipe import Recipe, load_recipe
+from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import score
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
@@ -72,7 +72,7 @@ def train(
     Raises:
         PolyheadError: The recipe or the data is wrong, or the folder is taken.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    recipe = named_stages(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = "Choose another folder, or delete it."
