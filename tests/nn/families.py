@@ -62,6 +62,21 @@ def _mpnet() -> Any:
     return transformers.MPNetTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=True)
 
 
+def _word_of_letters() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    pieces = ["<pad>", "</s>", "<unk>", *LETTERS]
+    tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Split("", "isolated")]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
+    )
+    names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "</s>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
 ROBERTA_IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 40}
 MODERN = {
@@ -86,6 +101,21 @@ DEBERTA = {
     "pad_token_id": 0,
 }
 
+T5 = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "pad_token_id": 0, "eos_token_id": 1}
+BART = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 40,
+    "encoder_layerdrop": 0.5,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
 FAMILIES: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
     "bert": ("Bert", SHAPE, lambda: _wordpiece("BertTokenizer")),
     "roberta": ("Roberta", SHAPE | ROBERTA_IDS, _byte_level),
@@ -98,10 +128,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
 }
 
 
+ENCODER_DECODERS: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
+    "t5": ("T5", T5, _word_of_letters),
+    "bart": ("Bart", BART, _word_of_letters),
+    "mbart": ("MBart", BART, _word_of_letters),
+}
+"""Of these only the half that encodes is used."""
+
+
 def build(family: str, folder: Path) -> Path:
     """Write a tiny random encoder of this family into ``folder``."""
     logging.disable_progress_bar()
-    name, settings, make_tokenizer = FAMILIES[family]
+    name, settings, make_tokenizer = (FAMILIES | ENCODER_DECODERS)[family]
     tokenizer = make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

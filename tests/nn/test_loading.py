@@ -264,3 +264,56 @@ def test_a_bundled_encoder_that_is_not_installed(monkeypatch: pytest.MonkeyPatch
 def test_a_folder_does_not_hide_a_bundled_name(package: Path, tmp_path: Path) -> None:
     (tmp_path / "bundled").mkdir()
     assert find_encoder("bundled", tmp_path) == str(package)
+
+
+@pytest.mark.parametrize("family", families.ENCODER_DECODERS)
+def test_of_an_encoder_decoder_the_encoder_is_kept(family: str, tmp_path: Path) -> None:
+    """Saved and loaded it gives the same vectors, of every layer, in training mode, too."""
+    encoder = load_encoder(str(families.build(family, tmp_path / "source"))).eval()
+    encoder.save(tmp_path / "saved")
+    loaded = load_saved_encoder(tmp_path / "saved", encoder.describe())
+    for one in (encoder, loaded):
+        one.train()
+        one.set_dropout(0.0)
+    batch = encoder.collate(encoder.tokenise([WORDS, LONG, PAIR]))
+    expected, found = (one(batch, all_layers=True).layers for one in (encoder, loaded))
+    assert len(expected) == encoder.depth == 3
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("family", [*families.FAMILIES, *families.ENCODER_DECODERS])
+def test_dropout_of_every_family(family: str, tmp_path: Path) -> None:
+    """The stage's rate drops values, 0 drops none, and without a rate the family's own is back."""
+    encoder = load_encoder(str(families.build(family, tmp_path))).train()
+    batch = encoder.collate(encoder.tokenise([WORDS]))
+
+    def drops() -> bool:
+        torch.manual_seed(0)
+        return not torch.equal(encoder(batch).hidden, encoder(batch).hidden)
+
+    encoder.set_dropout(0.5)
+    assert drops()
+    encoder.set_dropout(0.0)
+    assert not drops()
+    encoder.set_dropout(None)
+    rates = ("dropout", "hidden_dropout_prob", "dropout_rate", "embd_pdrop", "mlp_dropout")
+    assert drops() == any(getattr(encoder.transformer.config, name, 0.0) for name in rates)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_family_gives_all_its_layers(family: str, tmp_path: Path) -> None:
+    encoder = load_encoder(str(families.build(family, tmp_path))).eval()
+    found = encoder(encoder.collate(encoder.tokenise([WORDS, LONG])), all_layers=True)
+    assert len(found.layers) == encoder.depth
+
+
+def test_weights_that_are_missing_are_not_made_up(source: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, tmp_path / "broken")
+    weights = load_file(source / "model.safetensors")
+    lost = next(name for name in weights if "layer" in name and name.endswith("weight"))
+    save_file({name: w for name, w in weights.items() if name != lost}, tmp_path / "broken" / "model.safetensors")
+    with pytest.raises(PolyheadError, match="1 of its weights"):
+        load_encoder(str(tmp_path / "broken"))

@@ -128,7 +128,7 @@ def test_training_with_masters(tiny_encoder: Path) -> None:
 
 
 def test_the_state_of_masters_comes_back(tiny_encoder: Path) -> None:
-    stage = Stage(schedule="constant", warmup=0.0)
+    stage = Stage(learning_rate=1e-4, schedule="constant", warmup=0.0)
 
     def train(steps: int, state: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
         model, _ = _half(tiny_encoder)

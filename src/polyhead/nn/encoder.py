@@ -22,7 +22,10 @@ from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
 AT_ONCE = 8192
 """The most pieces, filling included, that the transformer takes at once."""
 
-_QUERIES = ("query", "q_lin", "query_proj")
+_NEVER_DROPPED = ("attention_dropout", "attention_probs_dropout_prob", "dropout_prob", "layerdrop")
+"""Rates that are set to 0: of attention weights, and of whole layers, which heads may want to mix."""
+
+_QUERIES = ("query", "q_lin", "query_proj", "q_proj", "q")
 """What the families call the projection that only an attention module has."""
 
 
@@ -181,6 +184,7 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.window = window
         self.name = name
+        self._own_rates: dict[tuple[nn.Module, str], Any] = {}
         self.at_once = 0
         """Pieces that must be encoded at once even if they are more than ``AT_ONCE``: a stage's batch."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
@@ -221,14 +225,23 @@ class Encoder(nn.Module):
         """
         replace_dropout(self.transformer, rate)
         for module in self.transformer.modules():
-            for name in ("attention_dropout", "attention_probs_dropout_prob", "dropout_prob"):
+            for name in _NEVER_DROPPED:
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, 0.0)
+            self._set_plain_rates(module, rate)
             # BERT's family, DistilBERT and DeBERTa keep the rate in a module.
             if any(hasattr(module, name) for name in _QUERIES) and isinstance(
                 getattr(module, "dropout", None), nn.Module
             ):
                 module.dropout = nn.Dropout(0.0)
+
+    def _set_plain_rates(self, module: nn.Module, rate: float | None) -> None:
+        """Set rates that a module keeps as numbers, as those of BART's family do."""
+        for name in ("dropout", "activation_dropout"):
+            own = self._own_rates.setdefault((module, name), getattr(module, name, None))
+            if isinstance(own, float):
+                attention = any(hasattr(module, query) for query in _QUERIES)
+                setattr(module, name, 0.0 if attention else own if rate is None else rate)
 
     def tokenise(self, examples: Sequence[Example]) -> list[Pieces]:
         """The pieces of each example."""

@@ -112,6 +112,8 @@ _POSITIONS_AFTER_PADDING = frozenset(
 def longest_window(config: Any) -> int:
     """The most pieces that a transformer reads at once, special ones included."""
     positions = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 512)
+    if positions <= 0:  # XLNet's way to say that it knows no bound
+        return 512
     if getattr(config, "model_type", "") in _POSITIONS_AFTER_PADDING:
         positions -= int(config.pad_token_id) + 1  # positions start after the padding index there
     return positions
@@ -130,7 +132,7 @@ def load_saved_encoder(folder: Path, saved: Mapping[str, Any]) -> Encoder:
     from tokenizers import Tokenizer
 
     try:
-        transformer = _transformer(str(folder))
+        transformer = _saved_transformer(folder)
         backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # tokenizers raises bare Exceptions
         raise PolyheadError(f"The model's encoder cannot be read: {_first_line(error)}", file=folder) from error
@@ -151,18 +153,41 @@ def _from_transformers(source: str) -> tuple[Any, PieceTokenizer]:
 
 
 def _transformer(source: str) -> Any:
+    transformer, missing = _whole_transformer(source)
+    if transformer.config.is_encoder_decoder:
+        transformer = transformer.get_encoder()
+        missing = [name for name in missing if not name.startswith("decoder.")]
+    if missing:  # transformers would go on with random numbers
+        raise ValueError(f"{len(missing)} of its weights are not in its files, such as {missing[0]}")
+    return transformer
+
+
+def _saved_transformer(folder: Path) -> Any:
+    """As ``Encoder.save`` wrote it: of an encoder-decoder the encoder alone, which ``AutoModel`` does not expect."""
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    transformer, missing = _whole_transformer(str(folder))
+    if missing and hasattr(transformer, "decoder"):
+        transformer = AutoModel.from_config(transformer.config, trust_remote_code=False).get_encoder().float()
+        missing = transformer.load_state_dict(load_file(folder / "model.safetensors"), strict=False).missing_keys
+    if missing:
+        raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
+    return transformer
+
+
+def _whole_transformer(source: str) -> tuple[Any, list[str]]:
+    """A transformer without its pooler, which no head reads, and the weights that its files lack."""
     from transformers import AutoConfig, AutoModel
 
     quiet_transformers()
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    transformer = AutoModel.from_pretrained(
-        source, config=config, trust_remote_code=False, use_safetensors=True
-    ).float()
+    transformer, info = AutoModel.from_pretrained(
+        source, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+    )
     if getattr(transformer, "pooler", None) is not None:
-        transformer.pooler = None  # no head reads it
-    if config.is_encoder_decoder:
-        transformer = transformer.get_encoder()
-    return transformer
+        transformer.pooler = None
+    return transformer.float(), sorted(name for name in info["missing_keys"] if "pooler" not in name)
 
 
 def quiet_transformers() -> None:

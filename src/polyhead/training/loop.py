@@ -72,13 +72,7 @@ class Training:
     def _stage(self, stage: Stage) -> Iterator[Record]:
         tasks = [self.model.tasks[name] for name in stage.tasks]
         examples = self.material.training_set(tasks)
-        plans = [self._plan(stage, examples, epoch) for epoch in range(stage.epochs)]
-        steps = sum(-(-len(plan) // stage.accumulate) for plan in plans)
-        batches = [rows for plan in plans for rows in plan]
-        self.usual = {
-            name: sum(int(units[rows].sum()) for rows in batches) / len(batches)
-            for name, units in examples.units.items()
-        }
+        steps, self.usual = self._count(stage, examples)
         self.model.encoder.set_dropout(stage.dropout)
         self.model.encoder.at_once = stage.batch_pieces
         narrow(self.model.encoder.transformer, self._pieces_used(examples))
@@ -91,9 +85,22 @@ class Training:
             stage.name, stage.tasks, len(examples.items), examples.left_out, stage.epochs, steps, progress.step
         )
         while progress.epoch < stage.epochs and not self._out_of_patience(stage):
-            yield from self._epoch(stage, examples, plans[progress.epoch], steps)
+            yield from self._epoch(stage, examples, self._plan(stage, examples, progress.epoch), steps)
             yield self._end_epoch(stage)
         yield self._end_stage(stage)
+
+    def _count(self, stage: Stage, examples: TrainingSet) -> tuple[int, dict[str, float]]:
+        """The stage's steps, and each task's mean units in a batch. Plans are not kept: there may be many epochs."""
+        steps = batches = 0
+        units = dict.fromkeys(examples.units, 0)
+        for epoch in range(stage.epochs):
+            plan = self._plan(stage, examples, epoch)
+            steps += -(-len(plan) // stage.accumulate)
+            batches += len(plan)
+            drawn = np.concatenate(plan)
+            for name, counts in examples.units.items():
+                units[name] += int(counts[drawn].sum())
+        return steps, {name: total / batches for name, total in units.items()}
 
     def _plan(self, stage: Stage, examples: TrainingSet, epoch: int) -> list[NDArray[np.int64]]:
         return epoch_batches(

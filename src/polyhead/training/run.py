@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyhead.data import DataSpec, format_of
+from polyhead.data import DataSpec
 from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
@@ -94,6 +94,9 @@ def evaluate(
         )
     splits = ("train", "dev") if split == "dev" and any(isinstance(s.dev, float) for s in wanted.values()) else (split,)
     datasets = load_datasets(recipe.model_copy(update={"data": wanted}), tasks, splits)
+    if file is not None:
+        for task in tasks.values():
+            task.check(datasets[task.data].splits[split], split)
     gold = {
         name: Gold(dataset.splits[split], model.encoder.tokenise(dataset.splits[split]))
         for name, dataset in datasets.items()
@@ -117,13 +120,15 @@ def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
 
 def _check_format(file: Path, spec: DataSpec, name: str) -> None:
     """A file whose suffix speaks of another format than the dataset's own files would be read as what it is not."""
-    own = next((one for one in (spec.test, spec.dev, spec.train) if isinstance(one, str)), None)
-    format_ = spec.format or (format_of(own) if own else None)
     found = suffix_format(file)
-    same_suffix = own is not None and suffix_format(own) == found
-    if found is not None and found != format_ and not same_suffix:
+    given = [
+        one for split in (spec.train, spec.dev, spec.test) for one in (split if isinstance(split, list) else [split])
+    ]
+    own = {suffix_format(one) for one in given if isinstance(one, str)}
+    if found is not None and found not in own | {spec.format}:
+        known = spec.format or " or ".join(sorted(one for one in own if one))
         raise PolyheadError(
-            f"The suffix says {found}, but data.{name} of the run is {format_}.",
+            f"The suffix says {found}, but data.{name} of the run is {known}.",
             remedy=f"Give a file of the same format and columns as data.{name}.",
             file=file,
         )
