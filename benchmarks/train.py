@@ -53,7 +53,8 @@ FIGURES = [
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="joint", choices=["joint", "single", "full", "worker"])
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (1, 2, ...)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds")
+    parser.add_argument("--first", type=int, default=1, help="the first seed; the others count up from it")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--stage", default="{}", help="further stage settings, as JSON")
     parser.add_argument("--json", type=Path, help="write every run's figures here")
@@ -70,9 +71,9 @@ def main() -> None:
     results = []
     for tasks in groups:
         runs = []
-        for seed in range(1, options.seeds + 1):
+        for seed in range(options.first, options.first + options.seeds):
             recipe = make_recipe(Path(corpora).resolve(), options, tasks, seed)
-            keep = str(options.keep) if options.keep and seed == 1 else None
+            keep = str(options.keep) if options.keep and seed == options.first else None
             runs.append(start(recipe, keep))
             print(f"  {', '.join(tasks)}, seed {seed}: {runs[-1]['wall']:.0f} s", file=sys.stderr, flush=True)
         results.append({"tasks": tasks, "runs": runs})

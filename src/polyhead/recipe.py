@@ -68,7 +68,7 @@ class Stage(BaseModel):
         "0 takes them as they are.",
     )
     clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
-    batch_pieces: int = Field(default=512, ge=8, description="The most pieces in a batch, filling included.")
+    batch_pieces: int = Field(default=384, ge=8, description="The most pieces in a batch, filling included.")
     accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")
     sampling: Literal["proportional", "uniform"] | Annotated[float, Field(gt=0)] = Field(
         default="proportional",

@@ -73,7 +73,7 @@ CASES = {
     "regression": Case("regression", "stars"),
     "regression of pairs": Case("regression", "stars", pairs=True),
     "tagging": Case("tagging", "upos"),
-    "a mix of layers for words": Case("tagging", "upos", (("encoder_layers", "mix"),)),
+    "the last layer for words": Case("tagging", "upos", (("encoder_layers", "last"),)),
     "lemmatization": Case("lemmatization", "lemma"),
     "ner": Case("ner", "entities"),
     "ner with crf": Case("ner", "entities", (("crf", True),)),

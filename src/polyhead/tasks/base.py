@@ -40,7 +40,8 @@ class Task(ABC):
         layer: The layer that is gold.
         weight: What the task's loss counts beside the others'.
         dropout: The share of values of the encoding that are dropped before the head, in training.
-        encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all.
+        encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
+            about words mix, and heads about whole texts take the last.
     """
 
     kind: ClassVar[type] = str
@@ -57,13 +58,14 @@ class Task(ABC):
     layer: str = ""
     weight: float = 1.0
     dropout: float = 0.2
-    encoder_layers: Literal["last", "mix"] = "last"
+    encoder_layers: Literal["mix", "last"] | None = None
 
     def __post_init__(self) -> None:
         if not self.layer:
             if self.default_layer is None:
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
+        self.encoder_layers = self.encoder_layers or ("mix" if self.words else "last")
         if self.weight < 0:
             raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is below 0.")
         if not 0 <= self.dropout < 1:
