@@ -137,7 +137,10 @@ class _Selection(Encoding):
 
     @cached_property
     def sentence(self) -> Tensor:
-        return self.whole.sentence.index_select(0, self._rows) if self.mix is None else self.mix(self.sentence_layers)
+        if self.mix is None:
+            return self.whole.sentence.index_select(0, self._rows)
+        mixed: Tensor = self.mix(self.sentence_layers)
+        return mixed
 
     @cached_property
     def sentence_layers(self) -> Tensor:
@@ -145,9 +148,10 @@ class _Selection(Encoding):
 
     @cached_property
     def flat_words(self) -> Tensor:
-        return (
-            self.whole.flat_words.index_select(0, self._words) if self.mix is None else self.mix(self.flat_word_layers)
-        )
+        if self.mix is None:
+            return self.whole.flat_words.index_select(0, self._words)
+        mixed: Tensor = self.mix(self.flat_word_layers)
+        return mixed
 
     @cached_property
     def flat_word_layers(self) -> Tensor:
