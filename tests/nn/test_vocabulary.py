@@ -71,7 +71,7 @@ def test_narrowing_is_in_the_optimizer(tiny_encoder: Path) -> None:
     model = _model(tiny_encoder)
     used = _used(model)
     narrow(model.encoder.transformer, used)
-    optimizer = Optimizer(model, Stage(), 1)
+    optimizer = Optimizer(model, Stage(learning_rate=1e-4), 1)
     rows = optimizer.names["encoder.transformer.embeddings.word_embeddings.rows"]
     assert rows.shape == (len(used), 32)
     (group,) = [g for g in optimizer.adamw.param_groups if any(p is rows for p in g["params"])]
