@@ -39,7 +39,7 @@ from polyhead.recipe import load_recipe, make_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXEMPT = (".venv/bin/", "make ", "pip ", "git ", "cd ", "python3 -m venv ", "source ", "pre-commit ", "polyhead demo")
+EXEMPT = ("make ", "pip ", "git ", "cd ", "python3 -m venv ", "source ", ".venv/bin/pre-commit ", "polyhead demo")
 TRAINED = ("train", "evaluate", "predict", "demo")
 """Commands that print the figures or answers of a trained model, which are another one here."""
 
