@@ -53,8 +53,8 @@ def test_learns(run: polyhead.Run) -> None:
     """Far above chance on every task after two epochs of 400 sentences each; a broken head or mask fails this."""
     scores = run.scores["dev"]
     assert scores["upos"]["accuracy"] > 0.80
-    assert scores["syntax"]["las"] > 0.30
-    assert scores["sentiment"]["accuracy"] > 0.60
+    assert scores["syntax"]["las"] > 0.40
+    assert scores["sentiment"]["accuracy"] > 0.70
     assert scores["entities"]["f1"] > 0.10
 
 
