@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test corpora check format bench docs clean
+.PHONY: help demo test slow corpora check format bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -25,7 +25,10 @@ demo: $(READY)  ## Train on the sample corpus and annotate a sentence
 	$(BIN)/polyhead demo
 
 test: $(READY)  ## Run the tests that need nothing outside the checkout
-	$(BIN)/python -m pytest -m "not corpora"
+	$(BIN)/python -m pytest -m "not corpora and not slow"
+
+slow: $(READY)  ## Run the tests that take minutes: a run that is killed at every single event
+	$(BIN)/python -m pytest -m slow
 
 corpora: $(READY)  ## Run the tests on real corpora, in the folder that POLYHEAD_DATA names
 	$(BIN)/python -m pytest -m corpora

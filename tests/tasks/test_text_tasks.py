@@ -116,6 +116,11 @@ def test_the_number_and_the_chance_to_be_within_half_a_spread(log_variance: floa
     assert prediction.confidence == pytest.approx(2 * normal - 1, abs=1e-6) == pytest.approx(chance, abs=2e-2)
 
 
+def test_a_number_has_the_digits_that_were_computed() -> None:
+    (prediction,) = regressor(0.1, 0.0).predict(Given(torch.zeros(1, 2)))
+    assert repr(prediction.value) == "10.4"  # not 10.399999618530273
+
+
 @pytest.mark.parametrize("log_variance", [-1e4, 1e4])
 def test_extreme_doubt_is_still_a_probability(log_variance: float) -> None:
     (prediction,) = regressor(0.0, log_variance).predict(Given(torch.zeros(1, 2)))

@@ -102,10 +102,7 @@ class _Loading:
 
     def paths(self, split: str) -> list[Path]:
         """The files of a split; none if it is not given, or is held out from another."""
-        value = getattr(self.spec, split)
-        if value is None or isinstance(value, float):
-            return []
-        return [self.base / Path(one).expanduser() for one in ([value] if isinstance(value, str) else value)]
+        return [self.base / Path(one).expanduser() for one in self.spec.files(split)]
 
     def split(self, split: str, notes: Notes | None = None) -> list[Example]:
         """The examples of a split's files, with span tags not yet turned into spans."""

@@ -87,6 +87,13 @@ class DataSpec(BaseModel):
         spec._blank = True
         return spec
 
+    def files(self, split: str) -> list[str]:
+        """The names of a split's files; none if it is not given, or is held out from another."""
+        value = getattr(self, split)
+        if value is None or isinstance(value, float):
+            return []
+        return [value] if isinstance(value, str) else list(value)
+
     @property
     def keeps_blank(self) -> bool:
         """Whether a record whose text is empty is an example; else it is refused."""

@@ -100,7 +100,8 @@ class RegressionHead(Head):
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The number; its confidence is the chance that the truth lies within half a spread of the training data."""
         sentence = encoding.sentence
-        numbers = (self.number(sentence)[:, 0].float() * self.spread + self.mean).tolist()
+        found = self.number(sentence)[:, 0].float() * self.spread + self.mean
+        numbers = [float(f"{number:.7g}") for number in found.tolist()]  # the digits that fp32 holds
         deviations = torch.exp(0.5 * self._log_variance(sentence)).tolist()
         return [
             Prediction(number, math.erf(0.5 / (deviation * math.sqrt(2))))

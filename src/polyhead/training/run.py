@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyhead.data import DataSpec
+from polyhead.data.dataset import SPLITS
 from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
@@ -121,10 +122,7 @@ def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
 def _check_format(file: Path, spec: DataSpec, name: str) -> None:
     """A file whose suffix speaks of another format than the dataset's own files would be read as what it is not."""
     found = suffix_format(file)
-    given = [
-        one for split in (spec.train, spec.dev, spec.test) for one in (split if isinstance(split, list) else [split])
-    ]
-    own = {suffix_format(one) for one in given if isinstance(one, str)}
+    own = {suffix_format(one) for split in SPLITS for one in spec.files(split)}
     if found is not None and found not in own | {spec.format}:
         known = spec.format or " or ".join(sorted(one for one in own if one))
         raise PolyheadError(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from polyhead.data import Dataset, DataSpec, format_of
+from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
 from polyhead.files import write_json, write_text
 from polyhead.model import BEST, Model
@@ -44,8 +45,6 @@ LOG_EVERY = 20
 
 CHECKPOINT_SECONDS = 120.0
 """Seconds between two checkpoints; a kill costs at most this much work."""
-
-SPLITS = ("train", "dev", "test")
 
 
 def _ignore(_said: object) -> None:
