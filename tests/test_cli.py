@@ -326,6 +326,20 @@ def test_the_column_of_the_text(texts: Path, tmp_path: Path) -> None:
     assert (both["text"], both["pair"]) == ("a cat", "b")
 
 
+def test_single_texts_are_no_pairs(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.tsv").write_text("text\tpair\tsame\na cat\ta dog\tno\nsee\tsee\tyes\n" * 4)
+    data = '[data.pairs]\ntrain = "train.tsv"\ndev = "dev.tsv"\nlayers = ["text", "pair", "same"]\nheader = true\n'
+    task = '[tasks.same]\ntype = "classification"\ndata = "pairs"\nlayer = "same"\n'
+    recipe = tmp_path / "pairs.toml"
+    recipe.write_text(f'encoder = "{tiny_encoder}"\n[[stages]]\nepochs = 1\n{data}{task}', encoding="utf-8")
+    call("train", recipe, "--output", tmp_path / "run")
+    (tmp_path / "single.txt").write_text("see\na cat\n")
+    note = "2 texts without the second text that tasks.same learnt from"
+    assert note in call("predict", tmp_path / "run", tmp_path / "single.txt").stderr
+    assert note not in call("predict", tmp_path / "run", tmp_path / "dev.tsv").stderr
+
+
 def test_parquet_in(texts: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     arrow = pytest.importorskip("pyarrow")

@@ -75,6 +75,9 @@ def annotate(
                 if doc.example.blank:
                     what = "which no answer can fit, in"
                     notes.add(name_of(path), f"empty text, {what}", f"empty texts, {what}")
+                if annotator.about_pairs and doc.example.pair is None:
+                    what = f"without the second text that tasks.{annotator.about_pairs[0]} learnt from, in"
+                    notes.add(name_of(path), f"text {what}", f"texts {what}")
             for note in notes:
                 tell(note)
 

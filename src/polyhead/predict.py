@@ -61,6 +61,9 @@ class Annotator:
 
     Args:
         model: In evaluation mode.
+
+    Attributes:
+        about_pairs: The tasks that learnt from text pairs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -70,6 +73,7 @@ class Annotator:
         units = model.info.get("units", {})
         self._whole = [name for name, task in model.tasks.items() if not task.words and units.get(name) != "words"]
         self._rest = [name for name in model.tasks if name not in self._whole]
+        self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
 
     def __call__(self, text: str) -> Doc:
         """Every head's answer for a raw text.

@@ -259,8 +259,10 @@ def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
 
 
 def _unit(task: Task, dataset: Dataset) -> str:
-    """Whether a task learns from texts given as words (its unit is then a sentence), or from raw texts."""
+    """Whether a task learns from texts given as words (its unit is then a sentence), from pairs, or from raw texts."""
     found = next(example for example in dataset.splits["train"] if task.carries(example))
+    if found.pair is not None:
+        return "pair"
     return "words" if found.words else "text"
 
 
