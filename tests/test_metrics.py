@@ -52,6 +52,12 @@ def test_several_labels_agree_with_scikit_learn(seed: int) -> None:
     assert figures["macro_f1"] == pytest.approx(f1_score(*matrices, average="macro"))
 
 
+def test_a_single_label_in_all_texts() -> None:
+    """One column alone is not several labels to scikit-learn."""
+    figures = metrics.multilabel([Labels("a"), Labels(), Labels("a")], [Labels("a"), Labels("a"), Labels()])
+    assert figures == {"accuracy": pytest.approx(1 / 3), "micro_f1": 0.5, "macro_f1": 0.5}
+
+
 def test_texts_without_any_label() -> None:
     figures = metrics.multilabel([Labels(), Labels()], [Labels(), Labels()])
     assert figures == {"accuracy": 1.0, "micro_f1": 0.0, "macro_f1": 0.0}

@@ -153,6 +153,13 @@ def test_base_is_no_key_for_users(tmp_path: Path) -> None:
         ('layer = "upos"', "layer = 3", "tasks.pos.layer = 3", "layer = 3"),
         ('layer = "upos"', 'layer = "upos"\nweight = "a"', "tasks.pos.weight = 'a'", "weight"),
         ('layer = "upos"', 'layer = "upos"\nweight = -1', "tasks.pos.weight = -1", "weight"),
+        ('layer = "upos"', 'layer = "upos"\nweight = nan', "tasks.pos.weight = nan", "weight"),
+        ('type = "parsing"', 'type = "parsing"\narc_size = 0', "tasks.syntax.arc_size = 0", "arc_size"),
+        ('type = "parsing"', 'type = "parsing"\nrelation_size = 1000000000', "relation_size = 1000000000", "relation"),
+        ("seed = 3", "seed = 18446744073709551616", "seed = 18446744073709551616", "seed"),
+        ("epochs = 2", "epochs = 2\nlearning_rate = inf", "stages[1].learning_rate = inf", "learning_rate"),
+        ("epochs = 2", f"epochs = 2\nbatch_pieces = {10**21}", f"stages[1].batch_pieces = {10**21}", "batch_pieces"),
+        ("pos = 0.5", "pos = inf", "stages[1].weights.pos = inf", "pos"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str, what: str, start: str) -> None:
@@ -167,6 +174,10 @@ def test_a_value_of_several_kinds_names_them_all(tmp_path: Path) -> None:
     error = fault(tmp_path, GOOD.replace("sampling = 2.0", 'sampling = "unifrm"'))
     assert "'proportional' or 'uniform', or a valid number" in error.what
     assert "share of an epoch" in error.remedy, "the remedy says what the key means"
+
+
+def test_brackets_without_end(tmp_path: Path) -> None:
+    assert "nested too deeply" in fault(tmp_path, "a = " + "[" * 3000).what
 
 
 @pytest.mark.parametrize(

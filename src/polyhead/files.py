@@ -55,6 +55,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON object that ``write_json`` wrote, with at least these keys.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PolyheadError: It is damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        lost = [key for key in keys if key not in found]
+        if not isinstance(found, dict) or lost:
+            raise ValueError(f"it has no {lost[0]!r}" if lost else "it is no object")
+    except (ValueError, TypeError) as error:
+        remedy = "Put the file back from a copy, or train anew."
+        raise PolyheadError(f"This file of the run is damaged: {error}.", file=path, remedy=remedy) from error
+    return found
+
+
 def remove_unfinished(folder: Path) -> None:
     """Clear away what a killed process left half-written in ``folder``."""
     for path in folder.glob(f"*{UNFINISHED}"):

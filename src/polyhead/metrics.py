@@ -64,11 +64,13 @@ def multilabel(gold: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str,
     figures = {"accuracy": _share_equal(gold, predicted), "micro_f1": 0.0, "macro_f1": 0.0}
     labels = sorted(frozenset[str]().union(*gold, *predicted))
     if labels:
-        # Sparse, since label sets of thousands occur and a text has a few.
-        binarizer = MultiLabelBinarizer(classes=labels, sparse_output=True).fit(gold)
-        pair = binarizer.transform(gold), binarizer.transform(predicted)  # each (texts, labels)
+        # Sparse, since label sets of thousands occur and a text has a few. One column more, which does not count: a
+        # single one would not be taken for several labels.
+        binarizer = MultiLabelBinarizer(classes=[*labels, None], sparse_output=True).fit(gold)
+        pair = binarizer.transform(gold), binarizer.transform(predicted)  # each (texts, labels + 1)
+        counted = list(range(len(labels)))
         for average in ("micro", "macro"):
-            figures[f"{average}_f1"] = float(f1_score(*pair, average=average, zero_division=0.0))
+            figures[f"{average}_f1"] = float(f1_score(*pair, labels=counted, average=average, zero_division=0.0))
     return figures
 
 

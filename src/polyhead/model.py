@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from polyhead.data.example import Prediction
 from polyhead.errors import PolyheadError
-from polyhead.files import whole, write_json
+from polyhead.files import read_json, whole, write_json
 from polyhead.nn.batch import Batch
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
@@ -180,7 +180,7 @@ def load_model(folder: Path, best: str | None = None) -> Model:
     model = Model.load(folder / "model" if (folder / "model").is_dir() else folder)
     if best is not None:
         path = folder / BEST / "tasks.json"
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = read_json(path) if path.exists() else {}
         if best not in known:
             raise PolyheadError(
                 f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."

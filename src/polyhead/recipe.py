@@ -18,7 +18,7 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
 
-_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True)
+_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 """What tasks and stages may be called: these names become names of files."""
@@ -68,7 +68,7 @@ class Stage(BaseModel):
         "0 takes them as they are.",
     )
     clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
-    batch_pieces: int = Field(default=384, ge=8, description="The most pieces in a batch, filling included.")
+    batch_pieces: int = Field(default=384, ge=8, le=10**7, description="The most pieces in a batch, filling included.")
     accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")
     sampling: Literal["proportional", "uniform"] | Annotated[float, Field(gt=0)] = Field(
         default="proportional",
@@ -96,7 +96,9 @@ class Recipe(BaseModel):
     model_config = _STRICT
 
     encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
-    seed: int = Field(default=1, ge=0, description="Where random numbers start: heads, order of examples, dropout.")
+    seed: int = Field(
+        default=1, ge=0, lt=2**63, description="Where random numbers start: heads, order of examples, dropout."
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="The numbers to train with; auto takes bf16 where this machine gains from it."
     )
@@ -170,6 +172,8 @@ def load_recipe(path: str | Path) -> Recipe:
     except UnicodeDecodeError as error:
         broken = path.read_bytes()[: error.start].count(b"\n") + 1
         raise PolyheadError("The recipe is not UTF-8.", file=path, line=broken, remedy="Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise PolyheadError("The recipe is nested too deeply.", file=path, remedy="Mend its brackets.") from error
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         where = int(found[1]) if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,56 @@ def test_a_run_that_has_gone_to_nothing_says_so(
     with pytest.raises(PolyheadError, match="no number for 10 steps") as caught:
         make("lost", stage(epochs=20, batch_pieces=16))
     assert "learning_rate" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "task"),
+    [
+        ({"learning_rate": 1e30}, '[tasks.tree]\ntype = "parsing"\ndata = "ud"\n'),
+        ({"head_learning_rate": 1e30}, POS),
+        ({"learning_rate": 1e30, "average": 0.0}, LEMMAS),
+    ],
+)
+def test_weights_that_run_away_end_a_run(
+    make: Callable[..., polyhead.Run], settings: dict[str, Any], task: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PolyheadError, match="weights have run away") as caught:
+        make("lost", stage(epochs=2, batch_pieces=400, **settings), tasks=task)
+    assert "learning_rate" in caught.value.remedy
+    assert not (tmp_path / "lost" / "scores.json").exists()
+
+
+def test_the_log_is_json_whatever_the_losses(
+    make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = Optimizer.step
+    monkeypatch.setattr(loop, "LOST_STEPS", 25)  # the log takes every twentieth step
+    monkeypatch.setattr(Optimizer, "step", lambda self, number: real(self, number) * float("inf"))
+    with pytest.raises(PolyheadError, match="no number"):
+        make("lost", stage(epochs=30, batch_pieces=200))
+    text = (tmp_path / "lost" / "log.jsonl").read_text(encoding="utf-8")
+    assert "Infinity" not in text and "NaN" not in text
+    assert any("null" in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("scores.json", '{"dev": {'), ("run.json", "{}"), ("run.json", "[1]"), ("run.json", "{")]
+)
+def test_a_damaged_run_says_so(make: Callable[..., polyhead.Run], name: str, content: str) -> None:
+    run = make("run", stage(epochs=1))
+    if name == "run.json":
+        (run.folder / "scores.json").unlink()
+    (run.folder / name).write_text(content)
+    with pytest.raises(PolyheadError, match="damaged") as caught:
+        polyhead.resume(run.folder)
+    assert caught.value.file == str(run.folder / name)
+
+
+def test_a_model_without_its_encoder_says_so(make: Callable[..., polyhead.Run]) -> None:
+    run = make("run", stage(epochs=1))
+    shutil.rmtree(run.folder / "model" / "encoder")
+    with pytest.raises(PolyheadError, match="encoder is missing"):
+        run.model()
 
 
 def test_two_processes_do_not_train_one_run(make: Callable[..., polyhead.Run]) -> None:

@@ -23,7 +23,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class DataSpec(BaseModel):
     """The files of one dataset, and how to read them: the ``[data.NAME]`` table of a recipe."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Format | None = Field(
         default=None, description="The format of the files; without it each file's suffix says."
@@ -60,7 +60,7 @@ class DataSpec(BaseModel):
         default_factory=dict, description="CoNLL-U: a table from layer to the key of the comment that holds it."
     )
     limit: int | None = Field(
-        default=None, gt=0, description="Use only the first examples of the training split, this many."
+        default=None, gt=0, lt=2**63, description="Use only the first examples of the training split, this many."
     )
     licence: str | None = Field(default=None, description="The licence of the data, for the model's own record.")
     _blank: bool = PrivateAttr(default=False)

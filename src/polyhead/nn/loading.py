@@ -131,6 +131,8 @@ def load_saved_encoder(folder: Path, saved: Mapping[str, Any]) -> Encoder:
     """
     from tokenizers import Tokenizer
 
+    if not folder.is_dir():
+        raise PolyheadError("The model's encoder is missing.", file=folder, remedy="Put the folder back from a copy.")
     try:
         transformer = _saved_transformer(folder)
         backend = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -71,9 +72,10 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        said = textwrap.shorten(str(error), 120, placeholder=" ...")
         raise PolyheadError(
-            f"device = {name!r} is not to be had here: {str(error).splitlines()[0]}", remedy='Take "auto" or "cpu".'
+            f"device = {name!r} is not to be had here: {said}", remedy='Take "auto" or "cpu".'
         ) from error
     return device

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from polyhead.errors import PolyheadError, nearest
 from polyhead.tasks.base import Head, LossSum, Task, learnt
@@ -68,7 +68,7 @@ def make_task(name: str, settings: Mapping[str, Any]) -> Task:
         raise PolyheadError(f"tasks.{name}.type: {error.what}", remedy=error.remedy) from error
     given = {key: value for key, value in settings.items() if key != "type"}
     fields = {f.name: f for f in dataclasses.fields(cls) if not f.metadata.get("learnt") and f.name != "name"}
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     for key, value in given.items():
         if key not in fields:
             raise PolyheadError(f"tasks.{name} has an unknown key {key!r}.", remedy=nearest(key, ["type", *fields]))
@@ -90,9 +90,12 @@ def describe_task(task: Task) -> dict[str, Any]:
     return {"type": name or f"{type(task).__module__}.{type(task).__qualname__}", **task.to_dict()}
 
 
+_FINITE = ConfigDict(allow_inf_nan=False)
+
+
 def _check_setting(where: str, value: Any, annotation: Any) -> None:
     """A setting must be what its field is annotated with, as strictly as the rest of the recipe."""
     try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
+        TypeAdapter(annotation, config=_FINITE).validate_python(value, strict=True)
     except ValidationError as error:
         raise PolyheadError(f"{where} = {value!r} is not right: {error.errors()[0]['msg']}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ class Task(ABC):
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
         self.encoder_layers = self.encoder_layers or ("mix" if self.words else "last")
-        if self.weight < 0:
-            raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is below 0.")
+        if not 0 <= self.weight < math.inf:
+            raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is not a number of at least 0.")
         if not 0 <= self.dropout < 1:
             raise PolyheadError(f"tasks.{self.name}.dropout = {self.dropout} is not in [0, 1).")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Tree, Value
@@ -20,6 +21,9 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.mst import decode
 from polyhead.nn.words import IGNORE
 from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
+
+MOST = 8192
+"""The largest size of the vectors that arcs and relations are scored with."""
 
 ROOT = "root"
 """The relation of the word that hangs on the root."""
@@ -47,8 +51,8 @@ class Parsing(Task):
     default_layer: ClassVar[str | None] = "tree"
 
     dropout: float = 0.1  # five epochs of a small treebank are too few for more
-    arc_size: int = 256
-    relation_size: int = 128
+    arc_size: Annotated[int, Field(ge=1, le=MOST)] = 256
+    relation_size: Annotated[int, Field(ge=1, le=MOST)] = 128
     relations: list[str] = learnt()
 
     def prepare(self, examples: Sequence[Example]) -> None:

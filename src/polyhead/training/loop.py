@@ -28,6 +28,11 @@ from polyhead.training.weighting import combine
 LOST_STEPS = 10
 """So many steps in a row without a finite gradient end a run."""
 
+LARGEST_WEIGHT = 1e6
+"""A weight beyond this after an epoch ends a run."""
+
+_SLOWER = "Lower learning_rate and head_learning_rate, or raise warmup, in the recipe's stage."
+
 
 class Training:
     """A run in memory: the model, what it learns from, and how far it is.
@@ -155,10 +160,14 @@ class Training:
         """A step whose gradient is no number is left out; many in a row mean that nothing will come of the run."""
         self.lost = 0 if math.isfinite(norm) else self.lost + 1
         if self.lost >= LOST_STEPS:
-            raise PolyheadError(
-                f"The gradient has been no number for {self.lost} steps in a row.",
-                remedy="Lower learning_rate and head_learning_rate, or raise warmup, in the recipe's stage.",
-            )
+            raise PolyheadError(f"The gradient has been no number for {self.lost} steps in a row.", remedy=_SLOWER)
+
+    def _see_that_it_stays(self, weights: dict[str, Tensor]) -> None:
+        """No weight of a model that answers is anywhere near this large; one that is no number is larger still."""
+        for name, value in weights.items():
+            largest = float(value.abs().max()) if value.is_floating_point() and value.numel() else 0.0
+            if not largest < LARGEST_WEIGHT:
+                raise PolyheadError(f"The weights have run away: one of {name} is {largest:.3g}.", remedy=_SLOWER)
 
     def _backward(
         self, examples: TrainingSet, rows: NDArray[np.int64], weights: dict[str, float], parts: int
@@ -179,6 +188,7 @@ class Training:
         assert self.optimizer is not None
         epoch = progress.epoch + 1
         with self.optimizer.averaged(self.model) as weights:
+            self._see_that_it_stays(weights)
             start = time.perf_counter()
             scores = self._score(stage)
             seconds = time.perf_counter() - start

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from polyhead.data import DataSpec
 from polyhead.data.dataset import SPLITS
 from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
+from polyhead.files import read_json
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
@@ -34,11 +34,11 @@ class Run:
         """A run on disk.
 
         Raises:
-            PolyheadError: There is no finished run.
+            PolyheadError: There is no finished run, or its scores are damaged.
         """
         folder = Path(folder)
         try:
-            return cls(folder, json.loads((folder / "scores.json").read_text(encoding="utf-8")))
+            return cls(folder, read_json(folder / "scores.json"))
         except FileNotFoundError as error:
             unfinished = (folder / "recipe.toml").exists()
             remedy = f"Finish it: polyhead train --resume {folder}" if unfinished else "Check the path."

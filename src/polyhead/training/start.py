@@ -19,7 +19,7 @@ import torch
 from polyhead.data import Dataset, DataSpec, format_of
 from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
-from polyhead.files import write_json, write_text
+from polyhead.files import read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.loading import load_encoder
@@ -95,7 +95,7 @@ def resume(
     """Go on with a run that was ended before its end. On a CPU the weights come out as if it never had been.
 
     Raises:
-        PolyheadError: There is no run, or its data has changed.
+        PolyheadError: There is no run, it is damaged, or its data has changed.
     """
     folder = Path(folder)
     if (folder / "scores.json").exists():
@@ -107,13 +107,15 @@ def resume(
             f"There is no run to go on with in {str(folder)!r}.", remedy="Start one: polyhead train RECIPE --output RUN"
         )
     keep_freed_memory()
-    before = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    before = read_json(folder / "run.json", "threads", "fingerprints")
     torch.set_num_threads(before["threads"])
     training, facts = _set_up(load_recipe(folder / "recipe.toml"), folder, tell)
     for name, fingerprint in before["fingerprints"].items():
         if facts["fingerprints"].get(name) != fingerprint:
+            spec = training.recipe.data[name]
+            files = ", ".join(file for split in SPLITS for file in spec.files(split))
             raise PolyheadError(
-                f"The files of data.{name} are not those that the run started with.",
+                f"The files of data.{name} are not those that the run started with: {files}.",
                 remedy="Put them back, or start a new run.",
             )
     saved = load_checkpoint(folder)
@@ -218,7 +220,7 @@ class _Log:
             return
         line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
         with self._refusals():
-            self.stream.write(json.dumps(line) + "\n")
+            self.stream.write(json.dumps(_without_nan(line)) + "\n")
             self.stream.flush()  # for whoever follows it
 
     def flush(self) -> None:
@@ -242,6 +244,11 @@ class _Log:
             yield
         except OSError as error:
             raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
+
+
+def _without_nan(line: dict[str, Any]) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    return json.loads(json.dumps(line), parse_constant=lambda _: None)
 
 
 def _remove_checkpoints(folder: Path) -> None:
