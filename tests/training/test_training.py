@@ -202,6 +202,22 @@ def test_each_task_has_its_own_best_weights(make: Callable[..., polyhead.Run], m
     assert "pos, lemmas" in caught.value.remedy
 
 
+def test_best_weights_do_not_pile_up(
+    make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every epoch is better than the one before, and no checkpoint is due."""
+    scripted(monkeypatch, *({"pos": n / 10, "lemmas": n / 10} for n in range(1, 7)))
+    counts: list[int] = []
+    best = tmp_path / "run" / "best"
+
+    def watch(record: object) -> None:
+        if isinstance(record, EpochEnded):
+            counts.append(len(list(best.iterdir())))
+
+    make("run", stage(epochs=6), tasks=POS + LEMMAS, watch=watch)
+    assert counts == [1] * 6
+
+
 def test_without_a_dev_split_the_last_epoch_is_kept(make: Callable[..., polyhead.Run]) -> None:
     records: list[Any] = []
     data = '[data.ud]\ntrain = "ud-train.conllu"\n'

@@ -18,7 +18,7 @@ from polyhead.nn.vocabulary import narrow, widen
 from polyhead.recipe import Recipe, Stage
 from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.tasks import LossSum
-from polyhead.training.checkpoint import Best, Progress, load_best, save_best
+from polyhead.training.checkpoint import Best, Progress, load_best, prune_best, save_best
 from polyhead.training.optim import Optimizer
 from polyhead.training.prepare import Material, TrainingSet
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
@@ -62,6 +62,7 @@ class Training:
         self.progress = progress or Progress()
         self.optimizer_state = optimizer_state
         self.optimizer: Optimizer | None = None
+        self.checkpointed = self.progress.files()  # best weights that the last checkpoint speaks of
         self.usual: dict[str, float] = {}
         self.lost = 0
 
@@ -233,6 +234,7 @@ class Training:
         progress.tasks.update(improved)
         if better and mean is not None:
             progress.mean = Best(mean, stage.name, epoch, file)
+        prune_best(self.folder, progress.files() | self.checkpointed)
         return better
 
     def _out_of_patience(self, stage: Stage) -> bool:

@@ -121,6 +121,7 @@ def resume(
     saved = load_checkpoint(folder)
     if saved is not None:
         training.progress, weights, training.optimizer_state = saved
+        training.checkpointed = training.progress.files()
         training.model.load_state_dict(weights)
     return _finish(training, watch, checkpoint_seconds)
 
@@ -176,6 +177,7 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
                 log.flush()
                 optimizer = training.optimizer.state() if training.optimizer else {}
                 save_checkpoint(folder, progress, training.weights(), optimizer)
+                training.checkpointed = progress.files()
                 saved = time.monotonic()
     model = training.model.eval()
     tasks = list(model.tasks.values())
