@@ -29,7 +29,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "upos": {"type": "tagging", "data": "ewt", "layer": "upos"},
     "syntax": {"type": "parsing", "data": "ewt"},
     "entities": {"type": "ner", "data": "wnut", "layer": "entities"},
-    "sentiment": {"type": "classification", "data": "sst", "layer": "sentiment"},
+    "sentiment": {"type": "classification", "data": "sst", "layer": "sentiment", "weight": 0.3},
 }
 FULL_TASKS: dict[str, dict[str, Any]] = {
     "upos": TASKS["upos"],
