@@ -426,16 +426,37 @@ def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_named_pipe_is_a_file_too(texts: Path, tmp_path: Path) -> None:
-    """As a shell makes one of <(zcat texts.gz)."""
+@pytest.mark.parametrize(
+    ("format_", "content"),
+    [("text", "a cat\n"), ("tsv", "text\na cat\n"), ("csv", "text\na cat\n"), ("columns", "a\tO\ncat\tO\n\n")],
+)
+def test_a_named_pipe_is_a_file_too(everything: Path, tmp_path: Path, format_: str, content: str) -> None:
+    """As a shell makes one of <(zcat texts.gz). It can be read once."""
     import threading
 
     os.mkfifo(tmp_path / "pipe")
-    thread = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("a cat\n", encoding="utf-8"))
+
+    def feed() -> None:
+        (tmp_path / "pipe").write_text(content, encoding="utf-8")
+
+    thread = threading.Thread(target=feed, daemon=True)
     thread.start()
-    out = call("predict", texts, tmp_path / "pipe", "--from", "text").stdout
-    thread.join()
-    assert json.loads(out)["text"] == "a cat"
+    out = call("predict", everything, tmp_path / "pipe", "--from", format_, "--to", "jsonl").stdout
+    thread.join(timeout=10)
+    record = json.loads(out)
+    assert record.get("text", "a cat") == "a cat"
+    assert record.get("words", ["a", "cat"]) == ["a", "cat"]
+
+
+def test_gold_of_an_input_does_not_change_its_sentences(everything: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "Ann saw. Bob went.", "names": [[0, 2, "PER"]]}\n', encoding="utf-8")
+    out = call("predict", everything, tmp_path / "in.jsonl", "--to", "conllu").stdout
+    assert [line for line in out.split("\n") if line.startswith("# text")] == [
+        "# text = Ann saw.",
+        "# text = Bob went.",
+    ]
+    record = json.loads(call("predict", everything, tmp_path / "in.jsonl").stdout)
+    assert (record["names"], len(record["sentences"])) == ([[0, 2, "PER"]], 2)
 
 
 # --- the other commands ---

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
 from polyhead.data.example import WordLabels
-from polyhead.data.text import Notes, name_of
+from polyhead.data.text import Notes, is_stream, name_of
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import whole
@@ -155,8 +155,8 @@ def _known(annotator: Annotator, kind: str) -> dict[str, Any]:
 def _columns(path: Path, known: dict[str, Any]) -> list[str]:
     """The columns of an input: as in the model's data if there are as many, else words and columns passed through."""
     names: list[str] = list(known.get("layers") or ["words"])
-    if str(path) == "-":
-        return names
+    if is_stream(path):
+        return names  # What is looked at is gone.
     row = next((line for _, line in islice(lines(path), 100) if line.strip() and not line.startswith("# ")), "")
     width = len(row.split("\t")) if "\t" in row else len(row.split())
     if width == len(names):

@@ -44,6 +44,12 @@ def test_majority_decides_where_tags_contradict() -> None:
     assert recognise([["I-A", "O", "I-A", "O", "B-A"]]) == "IOB1"
 
 
+def test_a_stray_end_does_not_make_a_scheme() -> None:
+    assert recognise([["B-A", "I-A", "O", "B-B"], ["S-A"]]) == "IOB2"
+    assert recognise([["I-A", "I-A", "O", "I-B"], ["E-A"]]) == "IOB1"
+    assert recognise([["B-A", "I-A", "E-A", "S-A"], ["B-B", "O"]]) == "BIOES"
+
+
 def test_change_of_label_ends_a_span_of_iob1() -> None:
     assert to_spans(["I-A", "I-B", "I-B"], "IOB1") == ((0, 1, "A"), (1, 3, "B"))
 

@@ -94,6 +94,8 @@ def test_words_alone_need_no_layers(tmp_path: Path) -> None:
         ("a\tO\n# x\nb\tO\n", 2, "1 column"),
         ("a\tB-X\nb\tO\n\nc\tB-X\n\nd\tO\ne\tI-X\n", 7, "entities of word 2 .'e'.: 'I-X' continues no span under IOB2"),
         ("a\tS-X\nb\tB-X\nc\tO\n", 3, "has no end under BIOES"),
+        ("a\tB-X\nb\tI-X\n\nc\tS-X\n", 4, "'S-X' is not of the scheme IOB2(.|\n)*\"BIOES\""),
+        ("a\tS-X\nb\tB-X\nc\tO\n", 3, 'scheme = "IOB2" if ends'),
         ("a\tB-X\nb\tX\n", 2, "'X' is no span tag"),
     ],
 )

@@ -168,6 +168,13 @@ def test_tree_is_absent_without_heads_and_not_checked_where_no_task_wants_it(tmp
         (rows("0") + "2-3\tw\t_\t_\t_\t_\t_\t_\t_\t_\n", 2, "range '2-3' goes past the last word"),
         ("1-2\tw\t_\t_\t_\t_\t_\t_\t_\t_\n" * 2 + rows("0", "1"), 2, "word id '1-2'"),
         ("0.1\tw\t_\t_\t_\t_\t_\t_\t_\t_\n", 1, "without words"),
+        (rows("1" * 5000), 1, "head '1{50,}...' is not a whole number, or too large"),
+        ("1-" + "9" * 5000 + "\tw" + "\t_" * 8 + "\n" + rows("0"), 1, "word id '1-9{50,}"),
+        ("1-1\tw\t_\t_\t_\t_\t_\t_\t_\t_\n" + rows("0"), 1, "a range has two words or more"),
+        (rows("0").replace("\n", "\t\n"), 1, "11 columns(.|\n)*Take the tab at its end out"),
+        (rows("0").replace("\n", "\tx\n"), 1, "11 columns(.|\n)*Take out what is too much"),
+        (" # text = a\n" + rows("0"), 1, "with # as the first sign"),
+        (rows("0") + "2-3\tw\t_\t_\t_\t_\t_\t_\t_\t_\n", 2, "Correct the range"),
     ],
 )
 def test_broken_files_name_the_line(tmp_path: Path, content: str, line: int, what: str) -> None:

@@ -107,6 +107,12 @@ def test_gaps_in_a_layer_are_noted(tmp_path: Path) -> None:
     [
         ({"train": "empty.csv"}, "the train split of data.d is empty"),
         ({"train": "a.csv", "dev": "header.csv"}, "the dev split of data.d is empty"),
+        (
+            {"train": ["a.csv", "header.csv"]},
+            "header.csv: the train split of data.d has several files, and this one is",
+        ),
+        ({"train": ["empty.csv", "a.csv"]}, "empty.csv: the train split of data.d has several files"),
+        ({"train": ["a.csv", "./a.csv"]}, "names this file twice"),
         ({"train": "none.csv"}, "no such file"),
         ({"train": "b.csv"}, "Did you mean 'a.csv'"),
         ({"train": "folder.csv"}, "this is a folder"),
@@ -135,6 +141,8 @@ def test_broken_datasets(tmp_path: Path, fields: dict[str, object], what: str) -
         ({"misc": {"upos": "UPOS"}}, "'upos', but that name is taken"),
         ({"comments": {"text": "text"}}, "taken"),
         ({"misc": {"a": "A"}, "comments": {"a": "a"}}, "taken"),
+        ({"train": []}, "the list is empty; name a file"),
+        ({"dev": []}, "the list is empty; name a file"),
         ({"dev": 1.5}, "less than 1"),
         ({"dev": 0.0}, "greater than 0"),
         ({"limit": 0}, "greater than 0"),

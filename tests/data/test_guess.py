@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import random
 import tomllib
 from collections.abc import Sequence
@@ -307,6 +308,15 @@ def test_odd_names_are_quoted(tmp_path: Path) -> None:
         ("x.txt", "one text\nanother text\n", "nothing in this file looks like labels"),
         ("x.json", ' [{"text": "a"}]', "one JSON list"),
         ("x.csv", "one\ntwo\n", "this is no table"),
+        ("x.csv", "text,label\n", "this table has only one row"),
+        ("x.csv", 'text,label\n"a,b\nc,d\n', "does not end"),
+        ("x.csv", "text,label\ra,b\rc,d\r", "carriage return (CR) alone"),
+        ("x.csv.gz", gzip.compress(b"text,label\na,b\n")[:20], "broken gzip"),
+        ("x.csv.gz", b"\x1f\x8b", "broken gzip"),
+        ("x.csv.gz", b"\x1f\x8bhello world", "broken gzip"),
+        ("x.jsonl", '{"text": "a", "label": "\\ud83d"}\n', "half of a surrogate pair"),
+        ("x.jsonl", '{"text": "a", "l\\ud83d": "x"}\n', "half of a surrogate pair"),
+        ("x\udcff.csv", "text,label\na,b\n", "name is not UTF-8"),
         ("x.csv", "id,name\n1,a\n2,b\n3,c\n", "nothing in this file looks like labels"),
         ("x.jsonl", '{"text": "a"\n', "not JSON"),
         ("x.parquet", "no parquet", "not a Parquet file"),
@@ -320,6 +330,18 @@ def test_errors_say_what_to_do(tmp_path: Path, name: str, content: str | bytes, 
     assert message in raised.value.what
     assert raised.value.file == str(file)
     assert raised.value.remedy
+
+
+def test_a_pipe_is_no_file_for_a_recipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PolyheadError, match="a recipe needs files"):
+        guess([tmp_path / "pipe"])
+
+
+def test_long_cells(tmp_path: Path) -> None:
+    rows = [("text", "label"), *((text(i, 30_000), "ab"[i % 2]) for i in range(10))]
+    recipe, _ = guessed([write(tmp_path, "x.csv", table(rows))])
+    assert types(recipe) == {"label": ("classification", "label")}
 
 
 def test_errors_without_training_files(tmp_path: Path) -> None:

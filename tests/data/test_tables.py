@@ -1,4 +1,5 @@
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 
 from polyhead.data import DataSpec, Example, Labels, Span, Spans, Tree, WordLabels, format_of, read
+from polyhead.data.example import Prediction
 from polyhead.data.tables import is_quoted
 from polyhead.data.text import Notes
+from polyhead.data.writers import to_dict
 from polyhead.errors import PolyheadError
 
 COLUMNS = DataSpec(layers=["text", "label"])
@@ -150,10 +153,21 @@ def test_column_without_a_name_is_not_used_and_counted(tmp_path: Path) -> None:
     assert list(notes) == [f"1 column without a name not used in {path}"]
 
 
-def test_texts_too_long_for_csv_are_named_and_fit_tsv_and_jsonl(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [DataSpec(), COLUMNS, DataSpec().for_answers()])
+def test_the_header_of_a_second_file_is_left_out_and_counted(tmp_path: Path, spec: DataSpec) -> None:
+    notes = Notes()
+    path = made(tmp_path, "text,label\na,1\ntext,label\nb,2\n", "x.csv")
+    assert [example.text for example in read(path, spec, notes=notes)] == ["a", "b"]
+    assert f"1 row that repeats the first one left out of {path}" in list(notes)
+
+
+def test_texts_of_any_length(tmp_path: Path) -> None:
     text = "long " * 40_000
-    refused(made(tmp_path, f'text,label\n"{text}",1\n', "x.csv"), DataSpec(), {"label": str}, "field larger", 2)
-    for path in (made(tmp_path, f'text\tlabel\n{text}"\t1\n', "x.tsv"), jsonl(tmp_path, {"text": text, "label": "1"})):
+    for path in (
+        made(tmp_path, f'text,label\n"{text}",1\n', "x.csv"),
+        made(tmp_path, f'text\tlabel\n{text}"\t1\n', "x.tsv"),
+        jsonl(tmp_path, {"text": text, "label": "1"}),
+    ):
         (example,) = read(path, DataSpec(), {"label": str})
         assert example.text is not None and len(example.text) >= len(text)
 
@@ -176,6 +190,7 @@ def test_blank_rows_are_left_out_and_counted(tmp_path: Path) -> None:
         ("text,text\na,1\n", "two columns are called 'text'", 1),
         ("texts,label\na,1\n", "no column 'text'\n  Did you mean 'texts'", 1),
         ("text,labels\na,1\n", "no column 'label'\n  Did you mean 'labels'", 1),
+        ("text,label\na\rb,1\n", "a carriage return .CR. alone in a cell", 2),
         ("a fine film,1\na dull film,0\n", "no column 'text'(.|\n)*list the columns in order", 1),
     ],
 )
@@ -183,10 +198,26 @@ def test_broken_csv(tmp_path: Path, content: str, what: str, line: int) -> None:
     refused(made(tmp_path, content, "x.csv"), DataSpec(), {"label": str}, what, line)
 
 
-@pytest.mark.parametrize("cell", ["high", "nan", "inf", "1_0", '"0,5"', "٣"])
+@pytest.mark.parametrize("cell", ["high", "nan", "inf", "1_0", '"0,5"', "٣", "1" * 401])
 def test_cells_that_are_no_numbers(tmp_path: Path, cell: str) -> None:
     path = made(tmp_path, f"text,score\na,1\nb,{cell}\n", "x.csv")
     refused(path, DataSpec(), {"score": float}, "score: .* is not a .*number", 3)
+
+
+@pytest.mark.parametrize("number", ["1e31", "-1e200", "1" * 300])
+def test_numbers_too_large_to_be_learnt(tmp_path: Path, number: str) -> None:
+    what = r"score: .* is beyond 1e\+30, too large to be learnt"
+    refused(made(tmp_path, f"text,score\na,{number}\n", "x.csv"), DataSpec(), {"score": float}, what, 2)
+    path = made(tmp_path, f'{{"text": "a", "score": {number}}}\n', "x.jsonl")
+    refused(path, DataSpec(), {"score": float}, what, 1)
+    (example,) = read(path, DataSpec())
+    assert example.layers == {}
+
+
+@pytest.mark.parametrize("fields", [{"text": "label"}, {"pair": "label"}, {"pair": "text"}, {"layers": {"x": "text"}}])
+def test_a_column_is_one_thing(tmp_path: Path, fields: dict[str, Any]) -> None:
+    what = "the column or field '(label|text)' is named for '(text|pair)' and for"
+    refused(made(tmp_path, "text,label\na,b\n", "x.csv"), DataSpec(**fields), {"label": str}, what, None)
 
 
 def test_cells_that_are_not_what_is_wished(tmp_path: Path) -> None:
@@ -287,6 +318,9 @@ def test_words_with_labels_spans_and_trees(tmp_path: Path) -> None:
         ({"text": "ab cd", "ner": [[2, 3, "X"]]}, "nothing but white space"),
         ({"text": "ab cd", "ner": [[0, 2, "X"], [1, 5, "Y"]]}, r"1..5 \(Y\) overlaps span 0..2 \(X\)"),
         ({"text": "ab cd", "ner": [[0, 2]]}, "is not a span"),
+        ({"text": "ab cd", "ner": [[0, 2, "X"], None]}, "None is not a span"),
+        ({"text": "ab cd", "ner": [0, 2, "X"]}, "is one span where a list"),
+        ({"text": "ab cd", "ner": {"start": 0, "end": 2, "label": "X"}}, "is one span where a list"),
         ({"text": "ab cd", "ner": [{"start": 0, "end": 2}]}, "has no 'label'"),
         ({"text": "ab cd", "ner": [["0", 2, "X"]]}, "is not a whole number"),
         ({"text": "ab cd", "ner": [[0, 2, ""]]}, "empty label"),
@@ -294,16 +328,19 @@ def test_words_with_labels_spans_and_trees(tmp_path: Path) -> None:
         ({"text": "ab cd", "words": ["ab", "cd"], "ner": [[0, 1, "X"]]}, "inside a word"),
         ({"text": "ab cd", "words": ["ab", "x"], "ner": [[0, 1, "X"]]}, "do not spell"),
         ({"words": ["ab", "cd"], "ner": [[1, 3, "X"]]}, "outside its text of 2 words"),
-        ({"words": ["ab", "cd"], "ner": ["O"]}, "1 labels for 2 words"),
+        ({"words": ["ab", "cd"], "ner": ["O"]}, "1 label for 2 words; give one"),
         ({"words": [], "ner": []}, "not a list of words"),
         ({"words": ["ab", " "], "ner": []}, "word 2 of 2 is ' '"),
         ({"words": ["ab", 3], "ner": []}, "word 2 of 2 is 3"),
         ({"text": "", "ner": []}, "text is empty"),
         ({"text": " \n", "ner": []}, "text is empty"),
-        ({"text": 3, "ner": []}, "text is not a text: 3"),
+        ({"text": 3, "ner": []}, "text is not a text: 3; a text is a string"),
         ({"text": None, "ner": []}, "'text' is null"),
-        ({"txet": "a", "ner": []}, "Did you mean 'txet'"),
+        ({"txet": "a", "ner": []}, "the record has no field 'text'. Did you mean 'txet'"),
         ({"text": "\ud83d", "ner": []}, "surrogate"),
+        ({"text": "a", "ner": [[0, 1, "\udc00"]]}, "surrogate"),
+        ({"text": "a", "other": ["b", {"c": {"\ud83d": 1}}]}, "surrogate"),
+        ({"text": "a\0b", "ner": []}, "NUL"),
     ],
 )
 def test_broken_records(tmp_path: Path, record: object, what: str) -> None:
@@ -320,6 +357,10 @@ def test_broken_records(tmp_path: Path, record: object, what: str) -> None:
         ('{"text": "a", "score": NaN}', "NaN"),
         ('{"text": "a", "score": Infinity}', "Infinity"),
         ('{"text": "a", "score": 1e999}', "not a finite number"),
+        ('{"text": "a", "other": 1e999}', "not a finite number"),
+        ('{"text": "a", "other": ' + "1" * 5000 + "}", "more than 4,300 digits"),
+        ('{"text": "a", "score": 1, "score": 2}', "the key 'score' stands twice"),
+        ('{"text": "a", "other": {"b": 1, "b": 1}}', "the key 'b' stands twice"),
         ('{"text": "a", "score": true}', "True is not a number"),
         ('{"text": "a", "score": [1]}', "is not a number"),
     ],
@@ -339,13 +380,84 @@ def test_field_that_no_record_has_names_the_nearest(tmp_path: Path) -> None:
     [
         ({"heads": [2, 1], "relations": ["a", "b"]}, "no root"),
         ({"heads": [0, 5], "relations": ["a", "b"]}, "head 5"),
-        ({"heads": [0], "relations": ["a"]}, "1 labels for 2 words"),
+        ({"heads": [0], "relations": ["a"]}, "1 label for 2 words"),
         ({"heads": [0, "1"], "relations": ["a", "b"]}, "not a whole number"),
         ({"heads": [0, 1]}, "not a tree"),
     ],
 )
 def test_broken_trees(tmp_path: Path, tree: object, what: str) -> None:
     refused(jsonl(tmp_path, {"words": ["a", "b"], "tree": tree}), DataSpec(), {"tree": Tree}, what, 1)
+
+
+def test_characters_that_look_odd_and_are_not(tmp_path: Path) -> None:
+    path = made(tmp_path, r'{"text": "\\u0000 \ud83d\ude00 \\ud83d"}' + "\n", "x.jsonl")
+    (example,) = read(path, DataSpec())
+    assert example.text == r"\u0000 😀 \ud83d"
+
+
+# --- records that want answers ---
+
+
+def test_other_fields_are_no_gold_and_come_out_as_they_came(tmp_path: Path) -> None:
+    record = {
+        "id": "007 ",
+        "ids": [10, 9, 10],
+        "ok": True,
+        "note": "",
+        "none": None,
+        "words": "kept?",
+        "large": int("1" * 401),
+        "history": [[2, 4, "edit"]],
+        "offsets": [[0, 9, "x"]],
+        "tree": {"heads": [1], "relations": ["x"]},
+        "labels": ["x", ""],
+        "text": "Annabel saw",
+    }
+    notes = Notes()
+    (example,) = read(jsonl(tmp_path, record), DataSpec().for_answers(), notes=notes)
+    assert (example.words, example.layers, list(notes)) == ((), {}, [])
+    line = json.dumps(to_dict(example, {"ok": Prediction("good", 1.0)}))
+    assert json.loads(line) == {**record, "ok": "good"}
+
+
+def test_no_field_hides_another(tmp_path: Path) -> None:
+    record = {"review": "good", "text": 7, "tokens": ["so", "good"], "words": 2}
+    spec = DataSpec(text="review", layers={"words": "tokens"}).for_answers()
+    (example,) = read(jsonl(tmp_path, record), spec)
+    assert (example.text, example.words) == ("good", ("so", "good"))
+    assert to_dict(example, {}) == record
+    (example,) = read(jsonl(tmp_path, {"review": "good", "n": 1}), DataSpec(text="review").for_answers())
+    assert to_dict(example, {}) == {"text": "good", "n": 1}
+
+
+def test_cells_of_tables_are_passed_through(tmp_path: Path) -> None:
+    path = made(tmp_path, 'id,text,note,names\n07 ,a b, ,"[[0, 9, ""x""]]"\n', "x.csv")
+    (example,) = read(path, DataSpec().for_answers())
+    assert example.others == {"id": "07 ", "note": " ", "names": '[[0, 9, "x"]]'}
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+def test_empty_texts_of_a_single_column(tmp_path: Path, name: str) -> None:
+    notes = Notes()
+    empty = '""' if name == "x.csv" else " "
+    examples = list(read(made(tmp_path, f"text\na\n{empty}\n\nb\n", name), DataSpec().for_answers(), notes=notes))
+    assert [(example.text or "").strip() for example in examples] == ["a", "", "b"]
+    assert list(notes) == [f"1 empty line left out of {tmp_path / name}"]
+
+
+def test_values_of_parquet_are_passed_through(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    record: dict[str, Any] = {"text": "a", "n": 7, "score": float("nan"), "raw": b"x"}
+    record |= {"day": datetime.date(2024, 2, 3), "deep": {"a": [1.5, None]}}
+    record["list"] = [{"start": 1, "end": 9, "label": "x"}]
+    parquet.write_table(arrow.Table.from_pylist([record]), tmp_path / "x.parquet")
+    notes = Notes()
+    (example,) = read(tmp_path / "x.parquet", DataSpec().for_answers(), notes=notes)
+    kept = {"n": 7, "score": None, "list": record["list"], "day": "2024-02-03", "deep": {"a": [1.5, None]}}
+    assert (example.others, example.layers) == (kept, {})
+    assert json.dumps(to_dict(example, {}))
+    assert list(notes) == [f"1 value of 'raw' that JSON cannot hold, left out of {tmp_path / 'x.parquet'}"]
 
 
 # --- Parquet ---
@@ -392,6 +504,38 @@ def test_named_tags_of_parquet(tmp_path: Path) -> None:
     spec = DataSpec(layers={"words": "tokens", "ner": "ner_tags"})
     (example,) = read(tmp_path / "x.parquet", spec, {"ner": Spans})
     assert example.layers["ner"] == ((0, 2, "X"),)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "expected"),
+    [
+        (
+            {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}},
+            [1, 7],
+            "label: no class has the number 7; .* 0 to 1",
+        ),
+        ({"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}, [1, -2], "no class has the number -2"),
+        ([{"name": "label"}], [1, 7], None),
+    ],
+)
+def test_classes_of_parquet(tmp_path: Path, features: object, labels: list[int], expected: str | None) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.table({"text": ["a", "b"], "label": labels})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / "x.parquet")
+    if expected is not None:
+        refused(tmp_path / "x.parquet", DataSpec(), {"label": str}, expected, 2)
+    else:
+        assert [e.layers["label"] for e in read(tmp_path / "x.parquet", DataSpec(), {"label": str})] == ["1", "7"]
+
+
+def test_two_columns_of_parquet_with_one_name(tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.table([["a"], ["x"], ["y"]], names=["text", "label", "label"])
+    parquet.write_table(table, tmp_path / "x.parquet")
+    refused(tmp_path / "x.parquet", DataSpec(), {"label": str}, "two columns are called 'label'", None)
 
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:

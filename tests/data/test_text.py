@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -75,12 +76,57 @@ def test_broken_gzip_is_refused(tmp_path: Path) -> None:
             list(lines(made(tmp_path, content, "x.gz")))
 
 
+@pytest.mark.parametrize(
+    ("content", "line", "what"),
+    [
+        ("a\rb\r", 1, "carriage return .CR. alone"),
+        ("a\rb", 1, "carriage return"),
+        ("\ufeffa\nb\n\ufeffc\n", 3, "byte order mark where no file begins"),
+        ("\ufeff\ufeffa\n", 1, "byte order mark"),
+        ("a\n" * 200_000 + "b\0\n", 200_001, "looks like UTF-16, or is binary"),
+        ("a\n\ufeffb\nc\0\n", 2, "byte order mark"),
+        ("a\nb\0\n\ufeffc\n", 2, "binary"),
+    ],
+)
+def test_what_is_not_one_text_is_refused_after_the_good_lines(
+    tmp_path: Path, content: str, line: int, what: str
+) -> None:
+    path = made(tmp_path, content.encode())
+    found = []
+    with pytest.raises(PolyheadError, match=what) as error:
+        found.extend(lines(path))
+    assert (error.value.file, error.value.line) == (str(path), line)
+    assert error.value.remedy
+
+
+def test_a_mark_inside_a_line_stays(tmp_path: Path) -> None:
+    assert list(lines(made(tmp_path, "a\ufeffb\nc".encode()))) == [(1, "a\ufeffb"), (2, "c")]
+
+
+def test_what_can_be_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    streams = (io.BytesIO(), "-", tmp_path / "pipe", str(tmp_path / "pipe"))
+    assert all(module.is_stream(source) for source in streams)
+    assert not any(module.is_stream(path) for path in (tmp_path, tmp_path / "none", made(tmp_path, b"")))
+
+
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
     made(tmp_path, b"", "train.txt")
     with pytest.raises(PolyheadError, match=r"no such file\n  Did you mean 'train.txt'"):
         list(lines(tmp_path / "trian.txt"))
     with pytest.raises(PolyheadError, match="no folder"):
         list(lines(tmp_path / "nowhere" / "train.txt"))
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path, b"")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PolyheadError, match=r"Permission denied\n  See that .* you may read it"):
+        list(lines(path))
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:

@@ -38,30 +38,33 @@ def recognise(sequences: Iterable[Sequence[str | None]]) -> Scheme | None:
         sequences: The tags of each sentence.
 
     Returns:
-        None where some tag is no span tag at all. ``IOB2`` where every tag is ``O``.
+        None where some tag is no span tag at all. ``IOB2`` where every tag is ``O``. Tags that mark ends make it
+        ``BIOES``, but not a stray one among spans that have no end.
     """
     known: dict[str | None, tuple[str, str] | None] = {}
     inside_starts = begin_starts = 0
-    ends = False
+    words = {True: 0, False: 0}  # Words in spans whose end is marked, and in spans whose end is not.
     for tags in sequences:
         before = ""  # The label of the span that the word before is in; None is no label, "" is one.
-        open_span = False
-        for tag in tags:
+        length, ended = 0, False  # Of that span; 0: there is none.
+        for tag in [*tags, OUTSIDE]:
             if tag not in known:
                 known[tag] = parse(tag)
             parsed = known[tag]
             if parsed is None:
                 return None
             letter, label = parsed
+            follows = length > 0 and label == before and letter != "O"
+            if not (follows and letter in "IE"):
+                words[ended] += length
+                length = 0
             if letter == "O":
-                open_span = False
                 continue
-            ends = ends or letter in "ES"
-            if not (open_span and label == before):
+            length, ended, before = length + 1, letter in "ES", label
+            if not follows:
                 inside_starts += letter == "I"
                 begin_starts += letter == "B"
-            open_span, before = True, label
-    if ends:
+    if words[True] and words[True] >= words[False]:
         return "BIOES"
     return "IOB1" if inside_starts > begin_starts else "IOB2"
 
@@ -83,10 +86,10 @@ def to_spans(tags: Sequence[str | None], scheme: Scheme) -> Spans:
             continue
         parsed = parse(tag)
         if parsed is None:
-            raise ValueError(index, f"{tag!r} is not a {scheme} tag")
+            raise ValueError(index, f"{tag!r} is not of the scheme {scheme}")
         letter, label = parsed
         if letter in "ES" and scheme != "BIOES":
-            raise ValueError(index, f"{tag!r} is not a {scheme} tag")
+            raise ValueError(index, f"{tag!r} is not of the scheme {scheme}")
         continues = start is not None and label == before and letter in "IE"
         if letter in "IE" and not continues and scheme != "IOB1":
             raise ValueError(index, f"{tag!r} continues no span under {scheme}")

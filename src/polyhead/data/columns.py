@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from polyhead.data.example import KIND_NAMES, WORDS, Example, Frame, Spans, Value, WordLabels
 from polyhead.data.spec import UNUSED, DataSpec
-from polyhead.data.text import Notes, Source, lines, name_of, short
+from polyhead.data.text import Notes, Source, counted, lines, name_of, short
 from polyhead.errors import PolyheadError, nearest
 
 DOCSTART = "-DOCSTART-"
@@ -85,7 +85,7 @@ class _Layout:
             what = f"column {row.index('') + 1} ({self.names[row.index('')]}) is empty: {shown}"
             return PolyheadError(what, remedy="Give every word a label.", file=self.file, line=number)
         between = {None: "white space", "\t": "a tab"}.get(self.delimiter, repr(self.delimiter))
-        what = f"{len(row)} column{'s' * (len(row) != 1)}, but `layers` names {n} (with {between} between): {shown}"
+        what = f"{counted(len(row), 'column')}, but `layers` names {n} (with {between} between): {shown}"
         remedy = "Name every column in `layers`, with _ for one that is not used; `delimiter` says what divides them."
         return PolyheadError(what, remedy=remedy, file=self.file, line=number)
 

@@ -10,7 +10,7 @@ from polyhead.data.align import Offsets, align
 from polyhead.data.escapes import unescape
 from polyhead.data.example import KIND_NAMES, Example, Frame, Labels, Spans, Tree, Value, WordLabels
 from polyhead.data.spec import CONLLU_LAYERS, DataSpec
-from polyhead.data.text import Notes, Source, lines, name_of, short
+from polyhead.data.text import Notes, Source, counted, lines, name_of, short
 from polyhead.data.trees import check_tree
 from polyhead.data.values import from_cell
 from polyhead.errors import PolyheadError, nearest
@@ -20,8 +20,9 @@ COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DE
 EMPTY = "_"
 _TEXT = "# text = "
 _COMMENT = re.compile(r"#\s*(.+?)\s*=\s*(.*?)\s*$")
-_RANGE = re.compile(r"([1-9][0-9]*)-([1-9][0-9]*)")
-_EMPTY_NODE = re.compile(r"(0|[1-9][0-9]*)\.[1-9][0-9]*")
+_RANGE = re.compile(r"([1-9][0-9]{0,8})-([1-9][0-9]{0,8})")
+_EMPTY_NODE = re.compile(r"(0|[1-9][0-9]{0,8})\.[1-9][0-9]*")
+_HEAD = re.compile(r"[0-9]{1,9}")
 _NO_SPACE = "SpaceAfter=No"
 _IDS = [str(number) for number in range(1, 1001)]
 _HEADS = {str(number): number for number in range(1001)}
@@ -134,17 +135,19 @@ class _Reader:
         """The error for the first broken line of a block that has one."""
         for number, line in enumerate(block, start=first):
             cells = line.split("\t")
-            if line.startswith("#") and len(cells) == 1:
-                return self.error(
-                    number, f"a comment inside a sentence: {short(line)}", "Put an empty line between sentences."
-                )
-            if len(cells) != 10:
-                count = f"{len(cells)} column" + "s" * (len(cells) != 1)
+            if line.lstrip().startswith("#") and len(cells) == 1:
                 return self.error(
                     number,
-                    f"a word line has 10 columns with a tab between; this one has {count}: {short(line)}",
-                    "Write _ where a column has nothing." if len(cells) > 1 else "Use tabs, not spaces.",
+                    f"a comment inside a sentence, or with space before it: {short(line)}",
+                    "Put comments before the sentence, with # as the first sign of the line.",
                 )
+            if len(cells) != 10:
+                remedy = "Use tabs, not spaces." if len(cells) == 1 else "Write _ where a column has nothing."
+                if len(cells) > 10:
+                    remedy = "Take the tab at its end out." if not cells[-1] else "Take out what is too much."
+                count = counted(len(cells), "column")
+                what = f"a word line has 10 columns with a tab between; this one has {count}: {short(line)}"
+                return self.error(number, what, remedy)
             if "" in cells:
                 column = COLUMNS[cells.index("")]
                 return self.error(number, f"column {column} is empty: {short(line)}", "Write _ for nothing.")
@@ -168,7 +171,7 @@ class _Reader:
                 continue
             if match := _RANGE.fullmatch(id_):
                 start, end = int(match[1]) - 1, int(match[2])
-                good = start == len(words) and end > start and not (ranges and start < ranges[-1][1])
+                good = start == len(words) and end > start + 1 and not (ranges and start < ranges[-1][1])
                 ranges.append((start, end, row))
             else:
                 match = _EMPTY_NODE.fullmatch(id_)
@@ -176,13 +179,16 @@ class _Reader:
             if not good:
                 raise self.error(
                     number,
-                    f"word id {id_!r} where {len(words) + 1} is next",
-                    "Ids count words from 1 in each sentence; an empty line stands between sentences.",
+                    f"word id {short(id_)} where {len(words) + 1} is next",
+                    "Ids count words from 1 in each sentence, a range has two words or more, and an empty line stands "
+                    "between sentences.",
                 )
             between.append((len(words), "\t".join(row)))
         if ranges and ranges[-1][1] > len(words):
             raise self.error(
-                first + rows.index(ranges[-1][2]), f"range {ranges[-1][2][ID]!r} goes past the last word, {len(words)}"
+                first + rows.index(ranges[-1][2]),
+                f"range {ranges[-1][2][ID]!r} goes past the last word, {len(words)}",
+                "Correct the range, or add the words that it lacks.",
             )
         return _Sentence(comments, first, words, tuple(numbers), tuple(between), tuple(ranges))
 
@@ -254,8 +260,9 @@ class _Reader:
                 "this word has no head (HEAD is _), but others of its sentence have",
                 "Give every word of the sentence a head, or none.",
             )
-        if not (head.isascii() and head.isdigit()):
-            raise self.error(number, f"head {head!r} is not a whole number", "HEAD is 0 or the id of a word.")
+        if not _HEAD.fullmatch(head):
+            what = f"head {short(head)} is not a whole number, or too large"
+            raise self.error(number, what, "HEAD is 0 or the id of a word.")
         return int(head)
 
     def _misc(self, column: Sequence[str]) -> dict[str, Value]:

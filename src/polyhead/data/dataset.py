@@ -15,7 +15,7 @@ from polyhead.data.example import KIND_NAMES, Example, Spans
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
 from polyhead.data.tags import Tagging, recognise, tagged, with_spans
-from polyhead.data.text import Notes
+from polyhead.data.text import Notes, counted
 from polyhead.errors import PolyheadError, nearest
 
 __all__ = ["DataSpec", "Dataset", "load_dataset"]
@@ -107,20 +107,25 @@ class _Loading:
     def split(self, split: str, notes: Notes | None = None) -> list[Example]:
         """The examples of a split's files, with span tags not yet turned into spans."""
         paths = self.paths(split)
-        notes = self.notes if notes is None else notes
-        found = chain.from_iterable(read_raw(path, self.spec, self.kinds, notes) for path in paths)
+        for number, path in enumerate(paths):
+            if path.resolve() in [other.resolve() for other in paths[:number]]:
+                what = f"the {split} split of data.{self.name} names this file twice"
+                raise PolyheadError(what, remedy="Name it once.", file=path)
+        found = chain.from_iterable(self._file(split, path, self.notes if notes is None else notes) for path in paths)
         if split == TRAIN and not self._needs_whole_train():
-            examples = list(islice(found, self.spec.limit))
-        else:
-            examples = list(found)
-        if not examples:
-            files = ", ".join(str(path) for path in paths[1:])
-            raise PolyheadError(
-                f"the {split} split of data.{self.name} is empty" + (f" (as {files} are)" if files else ""),
-                remedy="Give it a file with examples, or take it out.",
-                file=paths[0],
-            )
-        return examples
+            return list(islice(found, self.spec.limit))
+        return list(found)
+
+    def _file(self, split: str, path: Path, notes: Notes) -> Iterator[Example]:
+        """The examples of one file of a split, at least one."""
+        example = None
+        for example in read_raw(path, self.spec, self.kinds, notes):
+            yield example
+        if example is None:
+            alone = len(self.paths(split)) == 1
+            what = "is empty" if alone else "has several files, and this one is empty"
+            remedy = "Give it a file with examples, or take it out."
+            raise PolyheadError(f"the {split} split of data.{self.name} {what}", remedy=remedy, file=path)
 
     def _needs_whole_train(self) -> bool:
         """Whether a limit waits until all of the training split is read: for its scheme, or to hold out from it."""
@@ -172,7 +177,7 @@ class _Loading:
             if self._needs_whole_train() and before > limit:
                 self.remarks.append(f"train is the first {limit:,} of {before:,} examples (limit)")
             else:
-                self.remarks.append(f"train is the first {len(divided[TRAIN]):,} examples (limit)")
+                self.remarks.append(f"train is the first {counted(len(divided[TRAIN]), 'example')} (limit)")
         return divided
 
     def check_layers(self, splits: Mapping[str, Sequence[Example]]) -> None:

@@ -112,6 +112,7 @@ class Example:
         file, line: Where the example was read; ``line`` counts from 1.
         lines: The line of each word in ``file``, if each word has its own.
         frame: What stood around the words in the file.
+        others: The other fields of a record that wants answers, as they came; they are passed through.
     """
 
     words: tuple[str, ...] = ()
@@ -123,6 +124,7 @@ class Example:
     line: int | None = None
     lines: tuple[int, ...] | None = None
     frame: Frame | None = None
+    others: Mapping[str, object] | None = None
 
     @property
     def blank(self) -> bool:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from polyhead.data.columns import DOCSTART
 from polyhead.data.readers import FORMATS, SUFFIXES, format_of
-from polyhead.data.tables import _class_names, _named, is_quoted, json_objects
-from polyhead.data.text import Notes, lines, opened
+from polyhead.data.tables import is_quoted, json_objects, parquet_rows, quoted_rows
+from polyhead.data.text import Notes, is_stream, lines, opened
 from polyhead.errors import PolyheadError
 
 _T = TypeVar("_T")
@@ -28,6 +28,12 @@ def known_format(path: Path) -> str:
     Raises:
         PolyheadError: The file cannot be read, is empty, or is of no known format.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise PolyheadError("the file's name is not UTF-8", remedy="Rename the file.", file=path) from None
+    if is_stream(path):
+        raise PolyheadError("a recipe needs files, and this is none", remedy="Save it as a file first.", file=path)
     with opened(path) as stream:
         head = stream.peek(100)[:100]
     if not head:
@@ -143,7 +149,7 @@ def table(path: Path, format_: str) -> tuple[list[list[str]], str]:
     """A sample of the rows of a CSV or TSV file, empty ones left out, and the delimiter.
 
     Raises:
-        PolyheadError: Rows differ in width.
+        PolyheadError: There are no two rows of one width, or a quote is not closed.
     """
     delimiter = "\t"
     if format_ == "csv":
@@ -151,8 +157,8 @@ def table(path: Path, format_: str) -> tuple[list[list[str]], str]:
         fits = {sign: min(widths) if len(widths := _widths(first, sign)) == 1 else 0 for sign in ",;\t"}
         delimiter = max(fits, key=lambda sign: fits[sign])
     if format_ == "csv" or is_quoted(lines(path)):
-        rows = csv.reader((line + "\n" for _, line in lines(path)), delimiter=delimiter)
-        found = sample([cell.rstrip("\n") for cell in row] for row in rows if any(row))
+        rows = quoted_rows(lines(path), delimiter, str(path))
+        found = sample(row for _, row in rows if any(row))
     else:
         found = sample(line.split("\t") for _, line in lines(path) if line.strip())
     common = Counter(map(len, found)).most_common(1)
@@ -163,7 +169,14 @@ def table(path: Path, format_: str) -> tuple[list[list[str]], str]:
             remedy="A row holds a text and its labels, with a comma (CSV) or a tab (TSV) between.",
             file=path,
         )
-    return [row for row in found if len(row) == width], delimiter
+    rows_alike = [row for row in found if len(row) == width]
+    if len(rows_alike) < 2:
+        raise PolyheadError(
+            "this table has only one row of its width",
+            remedy="It needs a row that names the columns, and rows with texts and labels.",
+            file=path,
+        )
+    return rows_alike, delimiter
 
 
 def records(path: Path, format_: str) -> list[dict[str, Any]]:
@@ -173,22 +186,5 @@ def records(path: Path, format_: str) -> list[dict[str, Any]]:
         PolyheadError: The file is broken, or pyarrow is not installed.
     """
     if format_ == "parquet":
-        return sample(_parquet(path))
+        return sample(record for _, record in parquet_rows(path))
     return sample(record for _, record in json_objects(path, Notes()))
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        remedy = "pip install pyarrow"
-        raise PolyheadError("reading Parquet needs pyarrow", remedy=remedy, file=path) from None
-    try:
-        with parquet.ParquetFile(str(path)) as stored:
-            names = _class_names(stored.schema_arrow.metadata or {})
-            for batch in stored.iter_batches(batch_size=1024):
-                yield from (_named(record, names) for record in batch.to_pylist())
-    except (arrow.ArrowException, OSError) as error:
-        what = f"not a Parquet file, or a broken one: {error}"
-        raise PolyheadError(what, remedy="Write or fetch the file anew.", file=path) from None

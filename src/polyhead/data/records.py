@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 from polyhead.data.align import Offsets, align, ordered, over_words, trimmed, words_of
 from polyhead.data.example import WORDS, Example, Span, Tree, Value, WordLabels
 from polyhead.data.spec import PAIR, TEXT, UNUSED, DataSpec
-from polyhead.data.text import Notes, short
+from polyhead.data.text import Notes, counted, short
 from polyhead.data.values import from_json, natural_kind
 from polyhead.errors import PolyheadError, nearest
 
@@ -27,7 +27,7 @@ class Fields:
         kinds: What the tasks want of a layer.
         separator: What stands between several labels in one cell.
         words_named: Whether the user named the field of the words; if not, it is used only if it fits.
-        blank: Whether a text may be empty.
+        answers: Whether records want answers: a text may be empty, and fields that are no layers are passed through.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Fields:
     kinds: Mapping[str, type]
     separator: str
     words_named: bool
-    blank: bool = False
+    answers: bool = False
 
     @classmethod
     def of(cls, spec: DataSpec, kinds: Mapping[str, type]) -> Fields:
@@ -50,16 +50,16 @@ class Fields:
             names = roles(spec)
             own = {name: name for name in names if name not in (TEXT, PAIR, WORDS, UNUSED)}
             pair = PAIR if PAIR in names else None
-            return cls(TEXT, pair, WORDS, wished | own, kinds, spec.separator, WORDS in names, spec.keeps_blank)
+            return cls(TEXT, pair, WORDS, wished | own, kinds, spec.separator, WORDS in names, spec.wants_answers)
         return cls(
             text=spec.column(TEXT) or TEXT,
             pair=spec.column(PAIR),
             words=spec.column(WORDS) or WORDS,
-            layers=wished | spec.named if spec.layers or kinds else None,
+            layers=wished | spec.named if spec.layers or kinds or spec.wants_answers else None,
             kinds=kinds,
             separator=spec.separator,
             words_named=WORDS in spec.layers,
-            blank=spec.keeps_blank,
+            answers=spec.wants_answers,
         )
 
     def check(self, columns: Sequence[str], file: str, line: int | None = None, remedy: str = "") -> None:
@@ -91,6 +91,7 @@ class Records:
 
     def __init__(self, fields: Fields, file: str, notes: Notes) -> None:
         self.fields, self.file, self.notes = fields, file, notes
+        _check_roles(fields, file)
         # Wished layers that no record has had yet, and the names of fields seen meanwhile.
         self._unseen = set(fields.layers or ())
         self._seen: set[str] = set()
@@ -120,7 +121,7 @@ class Records:
         fields = self.fields
         words = _words(record, fields)
         has_text = words is None or record.get(fields.text) is not None
-        text = _text(record, fields.text, TEXT, blank=fields.blank) if has_text else None
+        text = _text(record, fields.text, TEXT, blank=fields.answers) if has_text else None
         gold = _Gold(text, words, None, {}, {})
         if words is not None and text is not None:
             gold.offsets = align(text, words)
@@ -130,8 +131,18 @@ class Records:
         for layer, name in self._layers(record):
             self._add(gold, layer, name, record[name])
         self._place(gold)
-        pair = None if fields.pair is None else _text(record, fields.pair, PAIR, blank=fields.blank)
-        return Example(gold.words or (), text, pair, gold.layers, gold.offsets, self.file, line)
+        pair = None if fields.pair is None else _text(record, fields.pair, PAIR, blank=fields.answers)
+        others = self._others(record, words is not None) if fields.answers else None
+        return Example(gold.words or (), text, pair, gold.layers, gold.offsets, self.file, line, others=others)
+
+    def _others(self, record: Record, has_words: bool) -> dict[str, object]:
+        """The fields that are neither text, pair nor words, as they came."""
+        fields = self.fields
+        roles = {TEXT: fields.text, PAIR: fields.pair} | ({WORDS: fields.words} if has_words else {})
+        others = {name: value for name, value in record.items() if name not in roles.values()}
+        # Answers call the text "text", whatever its field is; another field of that name must not hide it.
+        hidden = {name for role, name in roles.items() if role in others and name in record}
+        return others | {name: value for name, value in record.items() if name in hidden}
 
     def _layers(self, record: Record) -> Iterable[tuple[str, str]]:
         """The layers that this record has a value for, and their fields."""
@@ -160,8 +171,8 @@ class Records:
                 len(value.heads if isinstance(value, Tree) else value) if isinstance(value, Tree | WordLabels) else n
             )
             if length != n:
-                remedy = "" if n else "; name the field that holds the words in `layers`"
-                raise ValueError(f"{length} labels for {n} words{remedy}")
+                remedy = "give one for each word" if n else "name the field that holds the words in `layers`"
+                raise ValueError(f"{counted(length, 'label')} for {counted(n, 'word')}; {remedy}")
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         if isinstance(value, list):
@@ -199,6 +210,16 @@ class _Gold:
     raw_spans: dict[str, list[Span]]
 
 
+def _check_roles(fields: Fields, file: str) -> None:
+    """Refuses a field that is to be the text and something else."""
+    roles = {TEXT: fields.text} | ({} if fields.pair is None else {PAIR: fields.pair}) | dict(fields.layers or {})
+    for role in (TEXT, PAIR):
+        for other, name in roles.items():
+            if other != role and name == roles.get(role):
+                what = f"the column or field {name!r} is named for {role!r} and for {other!r}"
+                raise PolyheadError(what, remedy="Give each one of its own.", file=file)
+
+
 def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
     """The words of a record, from a list or a string with white space between; None if it has none."""
     value = record.get(fields.words)
@@ -208,11 +229,13 @@ def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
         return None
     words = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not words:
-        raise ValueError(f"{fields.words} is not a list of words: {short(value)}")
+        raise ValueError(
+            f"{fields.words} is not a list of words: {short(value)}; give a list of strings, one for each word"
+        )
     for index, word in enumerate(words, start=1):
         if not isinstance(word, str) or not word or word.isspace():
-            raise ValueError(f"{fields.words}: word {index} of {len(words)} is {short(word)}, which is no word")
-        _refuse_surrogates(word)
+            what = f"{fields.words}: word {index} of {len(words)} is {short(word)}, which is no word"
+            raise ValueError(f"{what}; correct it, or take it out")
     return tuple(words)
 
 
@@ -221,19 +244,11 @@ def _text(record: Record, name: str, role: str, *, blank: bool) -> str:
     if blank and name in record and (value is None or value == ""):
         return ""
     if value is None:
-        remedy = "is null" if name in record else nearest(name, record)
-        raise ValueError(f"no {role}: field {name!r} {remedy}")
+        if name in record:
+            raise ValueError(f"no {role}: field {name!r} is null; give it a text, or take the record out")
+        raise ValueError(f"no {role}: the record has no field {name!r}. {nearest(name, record)}")
     if not isinstance(value, str):
-        raise ValueError(f"{name} is not a text: {short(value)}")
+        raise ValueError(f"{name} is not a text: {short(value)}; a text is a string")
     if not blank and (not value or value.isspace()):
         raise ValueError(f"{name} is empty; give it a text, or take the record out")
-    _refuse_surrogates(value)
     return value
-
-
-def _refuse_surrogates(text: str) -> None:
-    r"""JSON can spell half a character (``\ud83d`` alone), which no file and no tokenizer can take."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"half of a surrogate pair in {short(text)}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from polyhead.data.example import WORDS
 
@@ -63,7 +63,15 @@ class DataSpec(BaseModel):
         default=None, gt=0, lt=2**63, description="Use only the first examples of the training split, this many."
     )
     licence: str | None = Field(default=None, description="The licence of the data, for the model's own record.")
-    _blank: bool = PrivateAttr(default=False)
+    _answers: bool = PrivateAttr(default=False)
+
+    @field_validator("train", "dev", "test")
+    @classmethod
+    def _files(cls, value: str | list[str] | float | None) -> str | list[str] | float | None:
+        """A split that is given has a file."""
+        if value == []:
+            raise ValueError("the list is empty; name a file, or leave the key out")
+        return value
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -82,9 +90,9 @@ class DataSpec(BaseModel):
         return self
 
     def for_answers(self) -> Self:
-        """The same, for texts that want answers: an empty one is read too, so that answers stay beside their texts."""
+        """The same, for texts that want answers (see :attr:`wants_answers`)."""
         spec = self.model_copy()
-        spec._blank = True
+        spec._answers = True
         return spec
 
     def files(self, split: str) -> list[str]:
@@ -95,9 +103,9 @@ class DataSpec(BaseModel):
         return [value] if isinstance(value, str) else list(value)
 
     @property
-    def keeps_blank(self) -> bool:
-        """Whether a record whose text is empty is an example; else it is refused."""
-        return self._blank
+    def wants_answers(self) -> bool:
+        """Whether records want answers: other fields are no gold and pass through, and an empty text is an example."""
+        return self._answers
 
     @property
     def named(self) -> dict[str, str]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from polyhead.data.example import Example
 from polyhead.data.records import Fields, Records, roles
 from polyhead.data.spec import UNUSED, DataSpec
-from polyhead.data.text import Notes, Source, lines, name_of, opened, short
+from polyhead.data.text import Notes, Source, counted, is_stream, lines, name_of, opened, short
 from polyhead.data.values import load_json
 from polyhead.errors import PolyheadError
 
@@ -27,6 +27,7 @@ _SNIFFED_LINES = 50
 _QUOTED_ROW = re.compile(r'(?:"(?:[^"]|"")*"|[^"\t]*)(?:\t(?:"(?:[^"]|"")*"|[^"\t]*))*')
 _HEADER_WORDS = frozenset({"text", "sentence", "sentence1", "sentence2", "label", "labels", "id", "index", "score"})
 _BATCH = 1024
+csv.field_size_limit(2**31 - 1)  # Texts of any length; without it the csv module stops at 131,072 characters.
 _NO_HEADER = ' If the first row is data, list the columns in order, as layers = ["text", "label"].'
 
 
@@ -38,25 +39,25 @@ def read_csv(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: N
     """
     file = name_of(source)
     found, delimiter = _delimiter(lines(source), spec)
-    yield from _table(_quoted_rows(found, delimiter, file), spec, kinds, file, notes)
+    yield from _table(quoted_rows(found, delimiter, file), spec, kinds, file, notes)
 
 
 def read_tsv(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
     """Each row of a TSV file. Quotes are plain characters, unless the whole file is quoted as a CSV writer does it.
 
-    Standard input cannot be looked at twice, so there quotes are always plain.
+    A stream cannot be looked at twice, so there quotes are always plain.
 
     Raises:
         PolyheadError: A row is ragged, a column is missing, a value is not what it should be.
     """
     file, delimiter = name_of(source), spec.delimiter or "\t"
     rows: Rows
-    if delimiter == "\t" and not _is_stream(source) and is_quoted(lines(source)):
-        rows = _quoted_rows(lines(source), delimiter, file)
+    if delimiter == "\t" and not is_stream(source) and is_quoted(lines(source)):
+        rows = quoted_rows(lines(source), delimiter, file)
         what = "file whose cells are quoted as in CSV, read without these quotes:"
         notes.add(file, what, what)
     else:
-        rows = ((number, line.split(delimiter)) for number, line in lines(source))
+        rows = ((number, line.split(delimiter) if line else []) for number, line in lines(source))
     yield from _table(rows, spec, kinds, file, notes)
 
 
@@ -87,8 +88,10 @@ def json_objects(source: Source, notes: Notes) -> Iterator[tuple[int, dict[str, 
         try:
             record = load_json(line)
         except ValueError as error:
-            remedy = "Each line is one JSON object; a file that is one list is not JSONL."
-            raise PolyheadError(str(error), remedy=remedy, file=file, line=number) from None
+            what, _, remedy = str(error).rpartition("; ")
+            if str(error).startswith("not JSON"):
+                what, remedy = str(error), "Each line is one JSON object; a file that is one list is not JSONL"
+            raise PolyheadError(what, remedy=f"{remedy[0].upper()}{remedy[1:]}.", file=file, line=number) from None
         if not isinstance(record, dict):
             raise PolyheadError(
                 f"not a JSON object: {short(line)}",
@@ -108,7 +111,34 @@ def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         PolyheadError: The file is not Parquet, a column is missing, a value is not what it should be.
     """
     file = name_of(source)
-    if _is_stream(source):
+    fields = Fields.of(spec, kinds)
+    records = Records(fields, file, notes)
+
+    def needed(columns: list[str]) -> list[str]:
+        fields.check(columns, file)
+        if fields.layers is None or fields.answers:
+            return columns
+        wanted = {fields.text, fields.pair, fields.words, *fields.layers.values()}
+        return [column for column in columns if column in wanted]
+
+    for row, record in parquet_rows(source, needed):
+        yield records.example(_plain(record, file, notes) if fields.answers else record, row)
+
+
+def parquet_rows(
+    source: Source, needed: Callable[[list[str]], list[str]] = lambda columns: columns
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row of a Parquet file with its number, counted from 1.
+
+    Args:
+        source: The file.
+        needed: Chooses among its columns.
+
+    Raises:
+        PolyheadError: The file is not Parquet, two of its columns have one name, or pyarrow is not installed.
+    """
+    file = name_of(source)
+    if is_stream(source):
         raise PolyheadError("Parquet cannot be read from a stream", remedy="Name the file.", file=file)
     with opened(source):
         pass  # What is wrong with a path is said in our words, not Arrow's.
@@ -117,22 +147,20 @@ def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         from pyarrow import parquet
     except ImportError:
         raise PolyheadError("reading Parquet needs pyarrow", remedy="pip install pyarrow", file=file) from None
-    fields = Fields.of(spec, kinds)
-    records = Records(fields, file, notes)
     row = 0
     try:
         with parquet.ParquetFile(str(source)) as table:
             columns = list(table.schema_arrow.names)
-            fields.check(columns, file)
+            _refuse_twice(columns, file)
             names = _class_names(table.schema_arrow.metadata or {})
-            layers = columns if fields.layers is None else fields.layers.values()
-            needed = {fields.text, fields.pair, fields.words, *layers}
-            for batch in table.iter_batches(batch_size=_BATCH, columns=[name for name in columns if name in needed]):
+            for batch in table.iter_batches(batch_size=_BATCH, columns=needed(columns)):
                 for record in batch.to_pylist():
                     row += 1
-                    yield records.example(_named(record, names), row)
+                    yield row, _named(record, names, file, row)
     except (arrow.ArrowException, OSError) as error:
-        raise PolyheadError(f"not a Parquet file, or a broken one: {error}", file=file) from None
+        what = f"not a Parquet file, or a broken one: {error}"
+        remedy = "Write or fetch the file anew, or correct `format`."
+        raise PolyheadError(what, remedy=remedy, file=file) from None
 
 
 def is_quoted(rows: Iterable[tuple[int, str]]) -> bool:
@@ -157,7 +185,7 @@ def is_quoted(rows: Iterable[tuple[int, str]]) -> bool:
             return False
         try:
             cells = next(csv.reader(io.StringIO(joined, newline=""), delimiter="\t"))
-        except csv.Error:  # A cell too long for the csv module: no writer's quoting, more likely.
+        except csv.Error:  # A carriage return alone: no writer's quoting.
             return False
         # Lines that are whole rows when read plainly were never one row.
         if len(record) > 1 and all(line.count("\t") == len(cells) - 1 for line in record):
@@ -174,19 +202,24 @@ def _table(rows: Rows, spec: DataSpec, kinds: Mapping[str, type], file: str, not
     fields = Fields.of(spec, kinds)
     records = Records(fields, file, notes)
     columns: list[str] = []
+    header: list[str] | None = None
     for number, cells in rows:
         blank = not any(cell and not cell.isspace() for cell in cells)
-        if blank and not (spec.keeps_blank and len(cells) == len(columns) > 1):
+        if blank and not (spec.wants_answers and columns and len(cells) == len(columns)):
             _blank(notes, file)
             continue
         if not columns:
             columns, is_header = _columns(cells, spec, file, number, notes)
             fields.check(columns, file, number, _NO_HEADER if is_header else "")
             if is_header:
+                header = cells
                 continue
+        if cells == header and len(cells) > 1:
+            notes.add(file, "row that repeats the first one left out of", "rows that repeat the first one left out of")
+            continue
         if len(cells) != len(columns):
             raise PolyheadError(
-                f"{_cells(len(cells))} where {_cells(len(columns))} should be: {short(cells[0])}",
+                f"{counted(len(cells), 'cell')} where {counted(len(columns), 'cell')} should be: {short(cells[0])}",
                 remedy="A cell that holds the delimiter must be quoted in CSV, and cannot be in TSV without quotes.",
                 file=file,
                 line=number,
@@ -219,15 +252,18 @@ def _columns(cells: list[str], spec: DataSpec, file: str, line: int, notes: Note
         here = "without a name not used in"
         notes.add(file, f"column {here}", f"columns {here}", header.count(""))
         header = [name or UNUSED for name in header]
-    twice = {name for name in header if header.count(name) > 1 and name != UNUSED}
-    if twice:
-        raise PolyheadError(
-            f"two columns are called {min(twice)!r}", remedy="Rename one of them.", file=file, line=line
-        )
+    _refuse_twice(header, file, line)
     return header, True
 
 
-def _quoted_rows(found: Lines, delimiter: str, file: str) -> Rows:
+def _refuse_twice(columns: list[str], file: str, line: int | None = None) -> None:
+    twice = {name for name in columns if columns.count(name) > 1 and name != UNUSED}
+    if twice:
+        what = f"two columns are called {min(twice)!r}"
+        raise PolyheadError(what, remedy="Rename one of them.", file=file, line=line)
+
+
+def quoted_rows(found: Lines, delimiter: str, file: str) -> Rows:
     """The rows of lines that are quoted as RFC 4180 has it."""
     reader = csv.reader((line + "\n" for _, line in found), delimiter=delimiter, strict=True)
     done = 0
@@ -243,9 +279,12 @@ def _quoted_rows(found: Lines, delimiter: str, file: str) -> Rows:
 
 
 def _csv_error(error: csv.Error, first: int, last: int, delimiter: str, file: str) -> PolyheadError:
-    if "unexpected end" in str(error) or "field larger" in str(error):
+    if "unexpected end" in str(error):
         what = f"a quoted cell in the row that begins here does not end ({error})"
-        return PolyheadError(what, remedy="Close the quote; JSONL holds texts of any length.", file=file, line=first)
+        return PolyheadError(what, remedy="Close the quote.", file=file, line=first)
+    if "new-line character" in str(error):
+        what = "a carriage return (CR) alone in a cell without quotes"
+        return PolyheadError(what, remedy="Quote the cell, or take the sign out.", file=file, line=last)
     what = f"a quoted cell goes on after its closing quote ({error})"
     remedy = f'Double the quotes inside a quoted cell (""), and put {delimiter!r} straight after it.'
     return PolyheadError(what, remedy=remedy, file=file, line=last)
@@ -281,7 +320,7 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     except (KeyError, TypeError, ValueError):
         return {}
     names: dict[str, list[str]] = {}
-    for column, feature in features.items():
+    for column, feature in features.items() if isinstance(features, dict) else ():
         inner: Any = feature
         while isinstance(inner, dict) and isinstance(inner.get("feature"), dict):
             inner = inner["feature"]
@@ -292,28 +331,51 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     return names
 
 
-def _named(record: dict[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
-    """A record with the names of its classes in place of their numbers; -1 stands for no label."""
+def _named(record: dict[str, Any], names: Mapping[str, list[str]], file: str, row: int) -> dict[str, Any]:
+    """A record with the names of its classes in place of their numbers; -1 stands for no label.
 
-    def name(value: Any, known: list[str]) -> Any:
+    Raises:
+        PolyheadError: A number is no class.
+    """
+
+    def name(column: str, value: Any, known: list[str]) -> Any:
         if isinstance(value, list):
-            return [name(one, known) for one in value]
-        if not isinstance(value, int) or value >= len(known):
-            return value
-        return known[value] if value >= 0 else None
+            return [name(column, one, known) for one in value]
+        if not isinstance(value, int) or value == -1:
+            return None if value == -1 else value
+        if not 0 <= value < len(known):
+            what = f"{column}: no class has the number {value}; the file names those of 0 to {len(known) - 1}"
+            raise PolyheadError(what, remedy="Correct the number, or the names.", file=file, line=row)
+        return known[value]
 
     for column, known in names.items():
-        if column in record:
-            record[column] = name(record[column], known)
+        if column in record and known:
+            record[column] = name(column, record[column], known)
     return record
 
 
-def _is_stream(source: Source) -> bool:
-    return not isinstance(source, str | Path) or str(source) == "-"
+def _plain(record: dict[str, Any], file: str, notes: Notes) -> dict[str, Any]:
+    """A record whose values JSON can hold: NaN is null, dates and decimals are strings, bytes are left out."""
 
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        if isinstance(value, dict):
+            return {key: plain(one) for key, one in value.items()}
+        if isinstance(value, float):
+            return value if math.isfinite(value) else None
+        if isinstance(value, bytes):
+            raise TypeError
+        return value if value is None or isinstance(value, str | int) else str(value)
 
-def _cells(count: int) -> str:
-    return f"{count} cell" + "s" * (count != 1)
+    kept: dict[str, Any] = {}
+    for column, value in record.items():
+        try:
+            kept[column] = plain(value)
+        except TypeError:
+            here = f"of {column!r} that JSON cannot hold, left out of"
+            notes.add(file, f"value {here}", f"values {here}")
+    return kept
 
 
 def _blank(notes: Notes, file: str) -> None:

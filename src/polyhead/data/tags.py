@@ -76,7 +76,11 @@ def with_spans(example: Example, taggings: Mapping[str, Tagging]) -> Example:
         except ValueError as error:
             word, what = error.args
             remedy = "Correct the tag, or set `scheme` of the dataset"
-            if tagging.scheme == "IOB2":
+            if tagging.scheme == "BIOES":
+                remedy += ' (scheme = "IOB2" if ends of spans are not marked)'
+            elif (bio.parse(tags[word]) or "O")[0] in "ES":
+                remedy += ' (scheme = "BIOES" if all ends of spans are marked)'
+            elif tagging.scheme == "IOB2":
                 remedy += ' (scheme = "IOB1" reads it as the CoNLL scorer does: a new span begins)'
             raise _error(example, layer, word, what, remedy + ".") from None
     return replace(example, layers=layers)

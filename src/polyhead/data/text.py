@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import sys
 import zlib
 from collections import Counter
@@ -22,6 +23,12 @@ GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BLOCK = 1 << 18  # Bytes read at a time.
+_NO_TEXT = (
+    "the file is not UTF-8 text: it looks like UTF-16, or is binary",
+    "Save the file as UTF-8 (iconv -f utf-16 -t utf-8), or set `format` if it is of another format; "
+    "take a stray NUL byte out (tr -d '\\000').",
+)
+_MARK = re.compile(rb"(?:\A|\n)(?=\xef\xbb\xbf)")
 
 
 class Notes:
@@ -48,10 +55,23 @@ def name_of(source: Source) -> str:
     return str(getattr(source, "name", "<stream>"))
 
 
+def is_stream(source: Source) -> bool:
+    """Whether a source can be read only once: standard input, an open file, a pipe."""
+    if not isinstance(source, str | Path) or str(source) == "-":
+        return True
+    path = Path(source)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def short(value: object, width: int = 60) -> str:
     """A value as errors show it: quoted, and cut where it is long."""
     shown = repr(value)
     return shown if len(shown) <= width else shown[: width - 4] + "..." + shown[-1]
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as ``1 cell`` and ``2 cells``."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 @contextmanager
@@ -59,7 +79,7 @@ def opened(source: Source) -> Iterator[io.BufferedReader]:
     """A source opened for reading bytes, gzip undone where its content is gzip; closes only what it opened.
 
     Raises:
-        PolyheadError: The file is missing, is a folder, or cannot be opened.
+        PolyheadError: The file is missing, is a folder, cannot be opened, or is broken gzip.
     """
     own: list[io.BufferedReader] = []
     if isinstance(source, str | Path) and str(source) != "-":
@@ -74,6 +94,9 @@ def opened(source: Source) -> Iterator[io.BufferedReader]:
             yield io.BufferedReader(gzip.GzipFile(fileobj=reader))
         else:
             yield reader
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        remedy = "Fetch or compress the file anew."
+        raise PolyheadError(f"broken gzip: {error}", remedy=remedy, file=name_of(source)) from None
     finally:
         if own:
             own[0].close()
@@ -89,7 +112,8 @@ def _open(path: Path) -> io.BufferedReader:
     except IsADirectoryError:
         raise PolyheadError("this is a folder, not a file", remedy="Name a file in it.", file=path) from None
     except OSError as error:
-        raise PolyheadError(f"cannot open the file: {error.strerror}", file=path) from None
+        remedy = "See that the path is right and that you may read it."
+        raise PolyheadError(f"cannot open the file: {error.strerror}", remedy=remedy, file=path) from None
 
 
 def missing_file(path: Path) -> PolyheadError:
@@ -109,36 +133,39 @@ def lines(source: Source) -> Iterator[tuple[int, str]]:
     such as U+2028 stays in its line); gzip is recognised by its content. The file is streamed.
 
     Raises:
-        PolyheadError: The file cannot be opened, is not UTF-8, or is broken gzip.
+        PolyheadError: The file cannot be opened, is broken gzip, is no UTF-8 text, has line ends of a carriage return
+            alone, or has a byte order mark at the start of another line than the first.
     """
-    name = name_of(source)
     done = 0
-    for block in _blocks(source, name):
+    for block in _blocks(source):
         try:
-            text = block.decode("utf-8")
-        except UnicodeDecodeError as error:
-            yield from enumerate(_decoded_before(block, error.start), start=done + 1)
-            raise _not_utf8(block, error, name, done) from None
-        found = text.split("\n")
-        if not found[-1]:
-            found.pop()  # What follows the last line end is no line.
-        if "\r\n" in text or text.endswith("\r"):
-            found = [line.removesuffix("\r") for line in found]
+            found = _split(_decoded(block, first=done == 0))
+        except _BrokenError as fault:
+            place, what, remedy = fault.args
+            yield from enumerate(_split(block[: block.rfind(b"\n", 0, place) + 1].decode("utf-8")), start=done + 1)
+            line = done + block.count(b"\n", 0, place) + 1
+            raise PolyheadError(what, remedy=remedy, file=name_of(source), line=line) from None
         yield from enumerate(found, start=done + 1)
         done += len(found)
 
 
-def _blocks(source: Source, name: str) -> Iterator[bytes]:
+def _split(text: str) -> list[str]:
+    """The lines of a block of whole lines."""
+    found = text.split("\n")
+    if not found[-1]:
+        found.pop()  # What follows the last line end is no line.
+    if "\r\n" in text or text.endswith("\r"):
+        return [line.removesuffix("\r") for line in found]
+    return found
+
+
+def _blocks(source: Source) -> Iterator[bytes]:
     """The bytes of a source in blocks of whole lines: decoding a block is far faster than decoding its lines."""
     parts: list[bytes] = []
     first = True
     with opened(source) as stream:
         while True:
-            try:
-                part = stream.read1(_BLOCK)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                remedy = "Fetch or compress the file anew."
-                raise PolyheadError(f"broken gzip: {error}", remedy=remedy, file=name) from None
+            part = stream.read1(_BLOCK)
             end = part.rfind(b"\n") + 1 if part else 0
             if part and not end:
                 parts.append(part)
@@ -146,38 +173,41 @@ def _blocks(source: Source, name: str) -> Iterator[bytes]:
             block = b"".join((*parts, part[:end]))
             parts = [part[end:]]
             if block:
-                yield _first(block, name) if first else block
+                yield block.removeprefix(BOM) if first else block
                 first = False
             if not part:
                 return
 
 
-def _decoded_before(block: bytes, broken: int) -> list[str]:
-    """The lines of a block before the one that holds the byte at ``broken``."""
-    good = block[: block.rfind(b"\n", 0, broken) + 1].decode("utf-8")
-    return [line.removesuffix("\r") for line in good.split("\n")[:-1]]
+class _BrokenError(Exception):
+    """``(byte of the block, what is wrong, remedy)``."""
 
 
-def _not_utf8(block: bytes, error: UnicodeDecodeError, name: str, done: int) -> PolyheadError:
-    place = error.start - (block.rfind(b"\n", 0, error.start) + 1)
-    return PolyheadError(
-        f"byte 0x{block[error.start]:02x} at byte {place + 1} of the line is not UTF-8",
-        remedy="Save the file as UTF-8 (iconv -f latin-1 -t utf-8, if it is Latin-1).",
-        file=name,
-        line=done + block.count(b"\n", 0, error.start) + 1,
-    )
+def _decoded(block: bytes, *, first: bool) -> str:
+    """The text of a block.
 
-
-def _first(block: bytes, name: str) -> bytes:
-    """The first block without its byte order mark; refuses what is plainly UTF-16 or binary."""
-    if block.startswith(UTF16_MARKS) or b"\0" in block:
-        raise PolyheadError(
-            "the file is not UTF-8 text: it looks like UTF-16, or is binary",
-            remedy="Save the file as UTF-8 (iconv -f utf-16 -t utf-8), or set `format` if it is of another format.",
-            file=name,
-            line=1,
-        )
-    return block.removeprefix(BOM)
+    Raises:
+        _BrokenError: It is no UTF-8 text, or not one text.
+    """
+    if block.startswith(UTF16_MARKS):
+        raise _BrokenError(0, *_NO_TEXT)
+    zero = block.find(b"\0")
+    try:
+        text = (block if zero < 0 else block[:zero]).decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = error.start - (block.rfind(b"\n", 0, error.start) + 1)
+        what = f"byte 0x{block[error.start]:02x} at byte {place + 1} of the line is not UTF-8"
+        remedy = "Save the file as UTF-8 (iconv -f latin-1 -t utf-8, if it is Latin-1)."
+        raise _BrokenError(error.start, what, remedy) from None
+    if "\ufeff" in text and (mark := _MARK.search(block, 0, len(block) if zero < 0 else zero)):
+        what = "a byte order mark where no file begins: two files were joined here"
+        raise _BrokenError(mark.end(), what, "Give the files one by one, or take the mark out.")
+    if zero >= 0:
+        raise _BrokenError(zero, *_NO_TEXT)
+    if first and "\n" not in text and "\r" in text.removesuffix("\r"):
+        what = "the lines end with a carriage return (CR) alone, as on old Macintosh computers"
+        raise _BrokenError(0, what, "Save the file with line ends of Unix or Windows (tr '\\r' '\\n').")
+    return text
 
 
 def read_text(source: Source, _spec: object, _kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections import Counter
 from typing import NoReturn
 
 from polyhead.data.example import KIND_NAMES, Labels, Span, Spans, Tree, Value, WordLabels
 from polyhead.data.text import short
 from polyhead.data.trees import check_tree
+
+LARGEST = 1e30
+"""The largest number that a layer may hold: well inside what fp32 holds (3e38)."""
+
+_ODD_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
 def from_cell(cell: str, kind: type, separator: str) -> Value | list[Span] | None:
@@ -58,11 +65,13 @@ def from_json(value: object, kind: type, separator: str) -> Value | list[Span] |
         return _label(value)
     if kind is Tree:
         return _tree(value)
+    if kind is Spans and _looks_like_span(value):
+        raise ValueError(f"{short(value)} is one span where a list of spans should be; put brackets around it")
     if not isinstance(value, list):
         raise ValueError(f"{short(value)} is not {KIND_NAMES.get(kind, kind.__name__)}, which is a list in this format")
     if kind is Labels:
         return Labels(_label(one) for one in value)
-    if kind is Spans and all(isinstance(one, dict | list) for one in value):
+    if kind is Spans and (not value or any(isinstance(one, dict | list) for one in value)):
         return [_span(one) for one in value]
     if kind in (WordLabels, Spans):
         return WordLabels(None if one is None else _label(one) for one in value)
@@ -74,7 +83,7 @@ def natural_kind(value: object, n: int) -> type | None:
     if isinstance(value, str | bool):
         return str
     if isinstance(value, int | float):
-        return float if math.isfinite(value) else None
+        return float if abs(value) <= LARGEST else None
     if isinstance(value, dict) and value.keys() == {"heads", "relations"}:
         return Tree
     if not isinstance(value, list):
@@ -87,10 +96,10 @@ def natural_kind(value: object, n: int) -> type | None:
 
 
 def number(value: object) -> float:
-    """A finite number.
+    """A finite number, small enough to be learnt.
 
     Raises:
-        ValueError: The value is no number, or is not finite.
+        ValueError: The value is no number, is not finite, or is beyond :data:`LARGEST`.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{short(value)} is not a number")
@@ -99,31 +108,77 @@ def number(value: object) -> float:
         if isinstance(value, str) and ("_" in value or not value.isascii()):
             raise ValueError
         result = float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:  # A whole number of hundreds of digits.
+        result = LARGEST * 10
+    except ValueError:
         comma = isinstance(value, str) and "," in value
         hint = "; write decimals with a point" if comma else "; correct it, or leave it empty where there is none"
         raise ValueError(f"{short(value)} is not a number{hint}") from None
     if not math.isfinite(result):
         raise ValueError(f"{short(value)} is not a finite number; leave the value empty where there is none")
+    if abs(result) > LARGEST:
+        raise ValueError(
+            f"{short(value)} is beyond {LARGEST:g}, too large to be learnt; correct it, or use another unit"
+        )
     return result
 
 
 def load_json(text: str) -> object:
-    """JSON without the extensions NaN and Infinity.
+    """JSON without what no file could hold again: NaN and Infinity, a key twice, half a character, NUL.
 
     Raises:
-        ValueError: What is wrong, and at which character.
+        ValueError: What is wrong, and what to do about it.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value: object = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_repeats
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}: {short(text)}") from None
     except RecursionError:
-        raise ValueError(f"JSON nested too deeply: {short(text)}") from None
+        raise ValueError(f"JSON nested too deeply: {short(text)}; flatten it") from None
+    except ValueError as error:
+        if str(error).startswith("Exceeds the limit"):  # Python's own, for whole numbers.
+            raise ValueError("a number of more than 4,300 digits; write it as a string") from None
+        raise
+    if _ODD_ESCAPE.search(text):
+        _refuse_odd_characters(value)
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON; write null where there is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{short(digits)} is not a finite number; correct it, or write it as a string")
+    return number
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {short(key)} stands twice in one object; keep one of them")
+    return found
+
+
+def _refuse_odd_characters(value: object) -> None:
+    r"""JSON can spell half a character (``\ud83d`` alone), which no file and no tokenizer can take, and NUL."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _refuse_odd_characters(key)
+            _refuse_odd_characters(one)
+    elif isinstance(value, list):
+        for one in value:
+            _refuse_odd_characters(one)
+    elif isinstance(value, str):
+        if any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise ValueError(f"half of a surrogate pair in {short(value)}; write both halves, or take it out")
+        if "\0" in value:
+            raise ValueError(f"a NUL character in {short(value)}; take it out")
 
 
 def _label(value: object) -> str:
@@ -135,10 +190,10 @@ def _label(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # Tools that allow for missing values write whole numbers as 1.0.
     if not isinstance(value, str):
-        raise ValueError(f"{short(value)} is not a label")
+        raise ValueError(f"{short(value)} is not a label; a label is a string, a whole number or a boolean")
     label = value.strip()
     if not label:
-        raise ValueError("an empty label")
+        raise ValueError("an empty label; name it, or write null for none")
     return label
 
 

@@ -217,7 +217,7 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
 
     Labels are a sorted list. Spans are objects with ``start``, ``end`` and ``label`` that count characters of the
     text, or words where there is no text; where the words do not spell the text, they are IOB2 tags. A tree is an
-    object with ``heads`` and ``relations``. Gold layers that were not predicted are kept.
+    object with ``heads`` and ``relations``. Gold layers that were not predicted are kept, and so are other fields.
 
     Args:
         example: The text.
@@ -227,6 +227,7 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
     text, offsets = _own_text(example)
     record: dict[str, object] = {"text": text, "pair": example.pair, "words": list(example.words)}
     record = {name: value for name, value in record.items() if value or value == ""}
+    record |= example.others or {}
     values = {**example.layers, **{layer: prediction.value for layer, prediction in predictions.items()}}
     for layer, value in values.items():
         record[layer] = _json(value, example, offsets)
