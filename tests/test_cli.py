@@ -5,11 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -19,8 +23,9 @@ import polyhead
 import polyhead.predict
 import runs
 from polyhead import PolyheadError
+from polyhead.annotate import annotate
 from polyhead.cli import app
-from polyhead.data import DataSpec, read
+from polyhead.data import DataSpec, Example, read
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -105,6 +110,8 @@ def test_train_and_resume(folder: Path, tiny_encoder: Path, tmp_path: Path, monk
     assert json.loads(Path("scores.json").read_text(encoding="utf-8")) == scores
     assert f"{100 * scores['dev']['label']['accuracy']:.2f}" in result.output
     assert "epoch 1" in result.output
+    assert "examples; 1 epoch\n" in result.output
+    assert "ended after 1 epoch;" in result.output
     assert f"polyhead predict {run}" in result.output
     assert "is finished" in call("train", "--resume", run).output
     error = fault("train", recipe)
@@ -185,6 +192,25 @@ def test_evaluate_reads_tags_by_the_scheme_of_training(tiny_encoder: Path, tmp_p
     recipe = runs.write_recipe(tmp_path, tiny_encoder, ONE_EPOCH, data=data, tasks=task)
     run = polyhead.train(recipe, tmp_path / "run")
     assert polyhead.evaluate(run.folder, file=tmp_path / "dev.conll") == polyhead.evaluate(run.folder, split="dev")
+
+
+def test_evaluate_says_what_was_left_out(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("text,label\na b,good\n\nc d,\ne f,bad\n", encoding="utf-8")
+    notes = call("evaluate", texts, tmp_path / "e.csv").stderr
+    assert "note: 1 empty line left out of" in notes
+    assert "note: 1 of 3 examples of test have no 'label'" in notes
+
+
+def test_evaluate_says_what_no_prediction_can_match(everything: Path, folder: Path, tmp_path: Path) -> None:
+    gold = (folder / "ud-test.conllu").read_text(encoding="utf-8").replace("\tobj\t", "\tiobj\t")
+    (tmp_path / "new.conllu").write_text(f"# alone\n\n{gold}", encoding="utf-8")
+    notes = call("evaluate", everything, tmp_path / "new.conllu", "--data", "ud").stderr
+    assert "block of comments without words left out" in notes
+    assert "tasks.syntax: 1 word of the test split with a relation that training never" in notes
+
+
+def test_evaluate_takes_a_file_or_a_split(texts: Path, folder: Path) -> None:
+    assert "instead of a split" in fault("evaluate", texts, folder / "texts.csv", "--split", "dev").what
 
 
 # --- predict: what goes in comes out ---
@@ -300,7 +326,9 @@ def test_standard_input_is_text(texts: Path) -> None:
 @pytest.mark.parametrize("given", [b"", b"\n", b" \n\t\n\n", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("to", ["conllu", "columns", "jsonl"])
 def test_nothing_in_nothing_out(everything: Path, given: bytes, to: str) -> None:
-    assert call("predict", everything, "--to", to, stdin=given).stdout == ""
+    result = call("predict", everything, "--to", to, stdin=given)
+    assert result.stdout == ""
+    assert "note: there is no text in <stdin>" in result.stderr
 
 
 def test_tables_in(texts: Path, tmp_path: Path) -> None:
@@ -376,8 +404,11 @@ def test_an_empty_text_keeps_its_place(texts: Path, tmp_path: Path, name: str, c
     result = call("predict", texts, tmp_path / name)
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [answer["text"] for answer in answers] == ["so good", "", "bad day"]
-    assert "note: 1 empty text, which no answer can fit, in" in result.stderr
+    assert "note: 1 empty text, whose answers mean nothing, in" in result.stderr
     assert name in result.stderr
+    conllu = call("predict", texts, tmp_path / name, "--to", "conllu")
+    assert conllu.stdout.count("# text = ") == 2
+    assert "note: 1 empty text left out of the answers for" in conllu.stderr
 
 
 def test_what_is_left_out_is_said(texts: Path, tmp_path: Path) -> None:
@@ -403,6 +434,117 @@ def test_broken_input_keeps_what_was_finished(grammar: Path, tmp_path: Path, mon
     assert len(list(read(partial, DataSpec(format="conllu")))) == 2, "both good sentences"
     assert (tmp_path / "out.conllu").read_text(encoding="utf-8") == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.conllu", "out.conllu", "out.conllu.partial"]
+
+
+def test_a_fault_in_a_chunk_keeps_the_answers_before_it(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n{"text":\n', encoding="utf-8")
+    output, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
+    assert fault("predict", texts, tmp_path / "in.jsonl", "-o", output).line == 3
+    kept = partial.read_text(encoding="utf-8")
+    assert [json.loads(line)["text"] for line in kept.splitlines()] == ["one", "two"]
+    result = CliRunner().invoke(app, ["predict", str(texts), str(tmp_path / "in.jsonl")])
+    assert result.stdout == kept, "to the terminal too"
+    (tmp_path / "in.jsonl").write_text('{"text":\n', encoding="utf-8")
+    assert ".partial" not in str(fault("predict", texts, tmp_path / "in.jsonl", "-o", output))
+    assert partial.read_text(encoding="utf-8") == kept, "nothing was finished, so an older one stays"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl.partial"]
+
+
+@pytest.mark.parametrize("ending", ["conllu", "jsonl"])
+def test_a_full_disk_keeps_what_was_finished(texts: Path, tmp_path: Path, ending: str) -> None:
+    """A limit on the size of a file stands for the full disk. What is kept ends with a whole answer."""
+    resource = pytest.importorskip("resource")
+    (tmp_path / "in.txt").write_text("a cat sat\n" * 400, encoding="utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        error = fault("predict", texts, tmp_path / "in.txt", "-o", tmp_path / f"out.{ending}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    partial = tmp_path / f"out.{ending}.partial"
+    assert "Cannot write: File too large" in error.what
+    assert error.remedy == f"Make room, or choose another place.\n  What was finished before the fault is in {partial}."
+    kept = list(read(partial, DataSpec(format=ending)))  # type: ignore[arg-type]
+    assert 50 < len(kept) < 400
+    assert partial.read_text(encoding="utf-8").endswith("}\n" if ending == "jsonl" else "\n\n")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_ctrl_c_keeps_what_was_finished(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: int
+) -> None:
+    real = polyhead.Annotator.stream
+
+    def stream(self: polyhead.Annotator, examples: Iterable[Example], **how: Any) -> Iterator[polyhead.Doc]:
+        yield from islice(real(self, examples, **how), finished)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(polyhead.Annotator, "stream", stream)
+    (tmp_path / "in.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["predict", str(texts), str(tmp_path / "in.txt"), "-o", str(tmp_path / "o.jsonl")])
+    assert result.exit_code == 130
+    partial = tmp_path / "o.jsonl.partial"
+    assert result.stderr.strip() == "Stopped." + f" What was finished is in {partial}." * bool(finished)
+    assert partial.exists() == bool(finished)
+    assert not finished or len(partial.read_text(encoding="utf-8").splitlines()) == finished
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_where_answers_go(texts: Path, tmp_path: Path) -> None:
+    """Into what a link leads to, into a pipe, but never over an input."""
+    (tmp_path / "in.txt").write_text("a cat\n", encoding="utf-8")
+    answer = call("predict", texts, tmp_path / "in.txt").stdout_bytes
+    (tmp_path / "link.jsonl").symlink_to("there.jsonl")
+    call("predict", texts, tmp_path / "in.txt", "-o", tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink()
+    assert (tmp_path / "there.jsonl").read_bytes() == answer
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    call("predict", texts, tmp_path / "in.txt", "-o", tmp_path / "pipe")
+    assert os.read(reader, 1000) == answer
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "same").symlink_to("in.txt")
+    for output in ("in.txt", "same"):
+        error = fault("predict", texts, tmp_path / "in.txt", "-o", tmp_path / output, "--to", "jsonl")
+        assert "both an input and the output" in error.what
+    assert (tmp_path / "in.txt").read_text(encoding="utf-8") == "a cat\n"
+
+
+def test_inputs_that_cannot_be_meant(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.conllu").mkdir()
+    assert "This is a folder" in fault("predict", texts, tmp_path / "x.conllu").what
+    assert "named twice" in fault("predict", texts, "-", "-", stdin=b"x").what
+    for option in ("--text", "--pair"):
+        assert "text has none" in fault("predict", texts, option, "body", stdin=b"x").what
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(PolyheadError, match="Standard input is closed"):
+        annotate(texts, [Path("-")], None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "RUN", "texts.csv", "-o", "texts.csv/y.jsonl"],
+        ["train", "recipe.toml", "-o", "texts.csv/run"],
+        ["train", "recipe.toml", "-o", "run", "--json", "texts.csv/a.json"],
+        ["evaluate", "RUN", "--json", "texts.csv/a.json"],
+        ["data", "check", "recipe.toml", "--json", "texts.csv/a.json"],
+        ["demo", "-o", "run", "--json", "texts.csv/a.json"],
+        ["demo", "-o", "texts.csv/run"],
+        ["new", "texts.csv", "-o", "texts.csv/r.toml"],
+    ],
+)
+def test_a_place_is_seen_to_before_the_work(
+    texts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folder / "texts.csv", tmp_path)
+    shutil.copy(folder / "recipe.toml", tmp_path)
+    error = fault(*[str(texts) if word == "RUN" else word for word in command])
+    assert error.what == "Cannot write: Not a directory."
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.toml", "texts.csv"]
 
 
 def test_bytes_that_are_no_utf8(texts: Path, tmp_path: Path) -> None:
@@ -502,6 +644,34 @@ def test_a_fault_is_told_without_a_traceback(tmp_path: Path) -> None:
         f"error: {tmp_path}/recipe.toml: There is such a file already.",
         "  Choose another --output.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("--version >&-", 1, "error: Standard output is closed."),
+        ("--version > /dev/full", 1, "error: No space left on device."),
+        ("new none.csv 2>&-", 1, ""),
+        ("new data.csv -o é.toml", 0, ""),
+        (f"new data.csv -o {'x' * 300}", 1, "File name too long."),
+        (f"new {'x' * 300}.csv -o new.toml", 1, "File name too long"),
+        ("new data.csv -o new.toml && cd gone && rmdir ../gone && $polyhead --version", 0, ""),
+        ("--version && cd gone && rmdir ../gone && $polyhead new data.csv", 1, "The current folder is gone"),
+    ],
+)
+def test_streams_and_paths_that_the_system_refuses(tmp_path: Path, command: str, code: int, said: str) -> None:
+    if "/dev/full" in command and not Path("/dev/full").exists():
+        pytest.skip("only Linux has /dev/full")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "data.csv").write_text(TEXTS, encoding="utf-8")
+    environment = os.environ | {"polyhead": f"{sys.executable} -m polyhead.cli", "PYTHONIOENCODING": "ascii"}
+    shell = ["sh", "-c", f"$polyhead {command}"]
+    done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert said in done.stderr
+    assert done.stderr == "" or said
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(texts: Path, tmp_path: Path) -> None:

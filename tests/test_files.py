@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyhead.errors import PolyheadError
-from polyhead.files import UNFINISHED, remove_unfinished, whole, write_json, write_text
+from polyhead.files import UNFINISHED, check_place, remove_unfinished, whole, write_json, write_text
 
 
 def test_text_is_written_as_utf8_with_unix_line_ends(tmp_path: Path) -> None:
@@ -99,3 +99,59 @@ def test_leftovers_of_a_killed_process_are_cleared_away(tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "a.txt")
+    for text in ("new", "newer"):  # what a link leads to need not be there yet
+        write_text(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "there" / "a.txt").read_text() == text
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["a.txt"]
+
+
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "pipe", [1])
+    assert os.read(reader, 100) == b"[\n  1\n]\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    ("place", "reason", "remedy"),
+    [
+        ("file/a.txt", "Not a directory", "before the last /"),
+        ("file/new/a.txt", "Not a directory", "before the last /"),
+        ("x" * 300, "File name too long", "shorter"),
+        ("folder", "Is a directory", "not a folder"),
+        ("locked/new/a.txt", "Permission denied", "permission"),
+    ],
+)
+def test_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, reason: str, remedy: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "locked")  # root may do anything
+    with pytest.raises(PolyheadError, match=f"Cannot write: {reason}") as caught:
+        check_place(tmp_path / place)
+    assert caught.value.file == str(tmp_path / place)
+    assert remedy in caught.value.remedy
+    if "locked" not in place:
+        with pytest.raises(PolyheadError, match=f"Cannot write: ({reason}|File exists)") as caught:
+            write_text(tmp_path / place, "text")
+        assert remedy in caught.value.remedy
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "locked"]
+
+
+def test_where_something_can_be_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("a.txt", "new/folder/a.txt", "pipe"):
+        check_place(tmp_path / place)
+    check_place(tmp_path, folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

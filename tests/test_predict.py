@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ import runs
 from polyhead import Annotator, PolyheadError
 from polyhead.data import DataSpec, Example, read
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
-from polyhead.predict import CHUNK_CHARACTERS, CHUNK_TEXTS, LONGEST
+from polyhead.predict import CHUNK_CHARACTERS, CHUNK_TEXTS, LONGEST, _keys, output_names
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -269,6 +270,40 @@ def test_long_texts_make_smaller_chunks(texts: Annotator) -> None:
 
     next(texts.stream(source()))
     assert taken == 4
+
+
+def test_what_was_read_before_a_fault_is_answered(texts: Annotator) -> None:
+    def source() -> Iterator[Example]:
+        yield from (Example(text=f"cat {number}") for number in range(3))
+        raise PolyheadError("broken line")
+
+    answered: list[str] = []
+    with pytest.raises(PolyheadError, match="broken line"):
+        answered.extend(doc.text for doc in texts.stream(source()))
+    assert answered == ["cat 0", "cat 1", "cat 2"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"),
+    [
+        ({"A": "label", "B": "other"}, {"A": "label", "B": "other"}),
+        ({"A": "label", "B": "label", "C": "A"}, {"A": "A", "B": "B", "C": "C"}),
+        ({"A": "x", "B": "x", "C": "A", "D": "C"}, {"A": "A", "B": "B", "C": "C", "D": "D"}),
+        ({"text": "x", "B": "x"}, {"text": "text_", "B": "B"}),
+    ],
+)
+def test_no_two_answers_have_one_name(layers: dict[str, str], names: dict[str, str]) -> None:
+    tasks = {name: SimpleNamespace(layer=layer) for name, layer in layers.items()}
+    assert output_names(SimpleNamespace(tasks=tasks)) == names  # type: ignore[arg-type]
+
+
+def test_no_two_layers_have_one_key() -> None:
+    data = {"one": {"misc": {"a": "NER", "d": "Chunk"}}, "two": {"misc": {"b": "NER"}, "comments": {"c": "d"}}}
+    tasks = {
+        name: SimpleNamespace(layer=name, data=place)
+        for name, place in {"a": "one", "b": "two", "c": "two", "d": "one", "upos": "one"}.items()
+    }
+    assert _keys(SimpleNamespace(tasks=tasks, info={"data": data})) == {"c": "d", "d": "Chunk"}  # type: ignore[arg-type]
 
 
 def test_a_stream_that_nobody_reads_is_not_read(texts: Annotator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -246,6 +247,17 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         load_recipe(tmp_path / "none.toml")
     with pytest.raises(PolyheadError, match="cannot be read"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("layer", ["text", "pair", "words", "sentences", "a=b|c", " ", "a\tb"])
+def test_a_layer_whose_name_answers_cannot_have(layer: str) -> None:
+    task = {"type": "classification", "data": "a", "layer": layer}
+    with pytest.raises(PolyheadError) as caught:
+        make_recipe({"data": {"a": {"train": "x.csv"}}, "tasks": {"t": task}})
+    assert caught.value.what.startswith(f"tasks.t.layer = {layer!r}, ")
+    assert f"layers = {{ t = {json.dumps(layer)} }}" in caught.value.remedy
+    if layer == "a=b|c":  # with a key of its own it can be written
+        make_recipe({"data": {"a": {"train": "x.conllu", "comments": {layer: "abc"}}}, "tasks": {"t": task}})
 
 
 def test_a_table_without_a_file() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,15 +16,15 @@ from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
 from polyhead.data.example import WordLabels
 from polyhead.data.text import Notes, is_stream, name_of
 from polyhead.doc import Doc
-from polyhead.errors import PolyheadError, nearest
-from polyhead.files import whole
+from polyhead.errors import PolyheadError, nearest, refused
+from polyhead.files import check_place, is_device, real, whole
 from polyhead.predict import Annotator, load
 
 OUTPUTS = {"conllu": ".conllu", "columns": ".conll", "jsonl": ".jsonl"}
 """The formats that answers are written in, and their files' endings."""
 
 PARTIAL = ".partial"
-"""The ending of what was finished when the input turned out to be broken."""
+"""The ending of what was finished when the work ended before its end: a broken input, a full disk, Ctrl-C."""
 
 
 def annotate(
@@ -43,8 +45,8 @@ def annotate(
     Args:
         run: A run, or a model folder.
         inputs: Files; ``-`` is standard input.
-        output: The file to write whole; ``None`` is standard output. If an input is broken, what was finished before
-            the fault is kept beside it, with the ending ``.partial``.
+        output: The file to write whole; ``None`` is standard output. If the work ends before its end, what was
+            finished is kept beside it, with the ending ``.partial``. A pipe or a device is written to as the work goes.
         from_format: The inputs' format; by default each file's suffix says, and standard input is text.
         to_format: The output's format; by default the output's suffix says, else the input's, else what fits the model.
         text: The column or field that holds the text.
@@ -58,28 +60,65 @@ def annotate(
     """
     formats = [_input_format(path, from_format) for path in inputs]
     target = _output_format(to_format, output)
-    for path in inputs:  # a wrong name should not cost the time that a model takes to load
-        if str(path) != "-" and (path.is_dir() or not path.exists()):  # a named pipe will do, too
-            raise PolyheadError("There is no such file.", file=path, remedy="Check the path.")
-    if output is not None and (output.is_dir() or not output.name):
-        raise PolyheadError(f"The output {str(output)!r} is a folder.", remedy="Give a file.")
+    _check_inputs(inputs, output)
+    _check_output(output)
+    if (text or pair) and not any(kind in _TABLES for kind in formats):
+        raise PolyheadError(
+            f"--text and --pair name columns or fields, and {formats[0]} has none.",
+            remedy="Leave them out, or say the input's format with --from.",
+        )
     annotator = load(run, best=best)
     target = target or _fitting(annotator, formats[0])
-    with _opened(output) as stream:
+    with _opened(output, b"\n" if target == "jsonl" else b"\n\n") as stream:
         for path, kind in zip(inputs, formats, strict=True):
             spec = _spec(annotator, path, kind, text, pair)
             write = _writer(target, spec, confidence=confidence)
             notes = Notes()
+            count = 0
             for doc in annotator.stream(_unlabelled(path, spec, notes), split=True if target != "jsonl" else None):
-                stream.write(write(doc))
-                if doc.example.blank:
-                    what = "which no answer can fit, in"
-                    notes.add(name_of(path), f"empty text, {what}", f"empty texts, {what}")
-                if annotator.about_pairs and doc.example.pair is None:
-                    what = f"without the second text that tasks.{annotator.about_pairs[0]} learnt from, in"
-                    notes.add(name_of(path), f"text {what}", f"texts {what}")
+                answers = write(doc)
+                stream.write(answers)
+                _note(notes, doc, name_of(path), annotator, answered=bool(answers))
+                count += 1
             for note in notes:
                 tell(note)
+            if not count:
+                tell(f"there is no text in {name_of(path)}")
+
+
+def _check_inputs(inputs: Sequence[Path], output: Path | None) -> None:
+    """A wrong name should not cost the time that a model takes to load."""
+    names = [str(path) for path in inputs]
+    if names.count("-") > 1:
+        raise PolyheadError("Standard input, -, is named twice.", remedy="It can be read only once.")
+    for path in inputs:
+        if str(path) == "-":
+            if sys.stdin is None:
+                raise PolyheadError("Standard input is closed.", remedy="Name a file with texts.")
+        elif path.is_dir():
+            raise PolyheadError("This is a folder, not a file.", file=path, remedy="Name a file in it.")
+        elif not path.exists():  # a named pipe will do, too
+            raise PolyheadError("There is no such file.", file=path, remedy="Check the path.")
+        elif output is not None and output.is_file() and output.samefile(path):
+            raise PolyheadError("This is both an input and the output.", file=path, remedy="Take another --output.")
+
+
+def _check_output(output: Path | None) -> None:
+    if output is None:
+        return
+    if output.is_dir() or not output.name:
+        raise PolyheadError(f"The output {str(output)!r} is a folder.", remedy="Give a file.")
+    check_place(output)
+
+
+def _note(notes: Notes, doc: Doc, file: str, annotator: Annotator, *, answered: bool) -> None:
+    """Count what is worth knowing about a text and its answers."""
+    if doc.example.blank:
+        what = ", whose answers mean nothing, in" if answered else " left out of the answers for"
+        notes.add(file, f"empty text{what}", f"empty texts{what}")
+    if annotator.about_pairs and doc.example.pair is None:
+        what = f"without the second text that tasks.{annotator.about_pairs[0]} learnt from, in"
+        notes.add(file, f"text {what}", f"texts {what}")
 
 
 def _unlabelled(path: Path, spec: DataSpec, notes: Notes) -> Iterator[Example]:
@@ -175,24 +214,60 @@ def _writer(target: str, spec: DataSpec, *, confidence: bool) -> Callable[[Doc],
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that gets its name when it is whole."""
+def _opened(output: Path | None, end: bytes) -> Iterator[IO[str]]:
+    """Standard output, a pipe or device, or a file that gets its name when it is whole.
+
+    Args:
+        output: The file; ``None`` is standard output.
+        end: What the answers for a text end with.
+    """
     if output is None:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         yield sys.stdout
         sys.stdout.flush()
-        return
-    partial = output.with_name(output.name + PARTIAL)
-    with whole(output) as draft:
-        stream = draft.open("w", encoding="utf-8", newline="\n")
-        try:
+    elif is_device(output):
+        with output.open("a", encoding="utf-8", newline="\n") as stream:
             yield stream
-        except PolyheadError as error:
+    else:
+        with whole(output) as draft, _kept(draft, output, end) as stream:
+            yield stream
+
+
+@contextmanager
+def _kept(draft: Path, output: Path, end: bytes) -> Iterator[IO[str]]:
+    """The draft of the output, of which what is finished is kept under another name if the work ends before its end."""
+    stream = draft.open("w", encoding="utf-8", newline="\n")
+    try:
+        yield stream
+        stream.close()
+    except BaseException as error:
+        with suppress(OSError):  # the first error says more
             stream.close()
-            draft.replace(partial)
-            error.remedy += f"\n  What was finished before the fault is in {partial}."
-            error.args = (str(error),)
+        if not _cut(draft, end):
             raise
-        finally:
-            stream.close()
+        partial = draft.with_name(real(output).name + PARTIAL)
+        draft.replace(partial)
+        fault = refused(error, output, "Cannot write") if isinstance(error, OSError) else error
+        if isinstance(fault, PolyheadError):
+            fault.remedy += f"\n  What was finished before the fault is in {partial}."
+            fault.args = (str(fault),)
+            raise fault from error.__cause__
+        said = f"What was finished is in {partial}."
+        if isinstance(error, KeyboardInterrupt):
+            error.args = (said,)
+        else:
+            error.add_note(said)
+        raise
+
+
+def _cut(draft: Path, end: bytes) -> int:
+    """Cut off what comes after the last finished answers; returns how many bytes are left."""
+    with draft.open("r+b") as stream:
+        length = stream.seek(0, os.SEEK_END)
+        if length:
+            with mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+                last = content.rfind(end)
+            length = last + len(end) if last >= 0 else 0
+            stream.truncate(length)
+    return length

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from polyhead.errors import PolyheadError, from_here
+from polyhead.errors import PolyheadError, from_here, refused
+from polyhead.files import check_place
 
 app = typer.Typer(
     add_completion=False,
@@ -30,12 +33,53 @@ BestOption = Annotated[
 
 def main() -> None:
     """Run the command line; faults that users can mend are told in one line each, without a traceback."""
-    sys.path.append(str(Path.cwd()))  # for a user's own task types, as `python -m` has it
     try:
-        app(standalone_mode=True)
+        with suppress(FileNotFoundError):  # somebody deleted the current folder
+            sys.path.append(str(Path.cwd()))  # for a user's own task types, as `python -m` has it
+        _check_streams()
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except PolyheadError as error:
-        print(f"error: {from_here(str(error))}", file=sys.stderr)
-        sys.exit(1)
+        _give_up(error)
+    except OSError as error:
+        if sys.stdout is not None and not _flushed():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more at its end
+        _give_up(refused(error))
+
+
+def _check_streams() -> None:
+    """See that the three streams can be used, and that each sign can be shown somehow."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        raise PolyheadError("Standard output is closed.", remedy="Send it to a file, or to /dev/null.")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _flushed() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _give_up(error: PolyheadError) -> NoReturn:
+    print(f"error: {from_here(str(error))}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _tell(note: str) -> None:
+    print(f"note: {from_here(note)}", file=sys.stderr)
+
+
+def _check_json(path: Path | None) -> None:
+    """See that the figures can be written, before the work for them is done."""
+    if path is not None:
+        check_place(path)
 
 
 @app.callback(invoke_without_command=True)
@@ -66,6 +110,7 @@ def train(
     """
     from polyhead.views import Watcher, write_figures
 
+    _check_json(json_file)
     if resume is not None:
         if recipe is not None or output is not None or seed is not None:
             raise PolyheadError("--resume takes a run alone.", remedy=f"polyhead train --resume {resume}")
@@ -99,7 +144,9 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
-    split: Annotated[str, typer.Option(help="train, dev or test, as the recipe names them.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="train, dev or test, as the recipe names them.", show_default="test")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="The dataset to score on, or that FILE is like.")] = None,
     best: BestOption = None,
     json_file: JsonOption = None,
@@ -111,9 +158,13 @@ def evaluate(
     from polyhead.training import evaluate as score
     from polyhead.views import scores_table, show, write_figures
 
+    _check_json(json_file)
+    if file is not None and split is not None:
+        raise PolyheadError("FILE is scored on instead of a split.", remedy="Give FILE or --split, not both.")
+    split = split or "test"
     if split not in ("train", "dev", "test"):
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
-    scores = score(run, split=split, file=file, data=data, best=best)
+    scores = score(run, split=split, file=file, data=data, best=best, tell=_tell)
     show(scores_table(scores, str(file or split)))
     write_figures(json_file, scores)
 
@@ -149,9 +200,10 @@ def predict(
             pair=pair,
             confidence=confidence,
             best=best,
-            tell=lambda note: print(f"note: {from_here(note)}", file=sys.stderr),
+            tell=_tell,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
         sys.exit(130)
 
 
@@ -167,6 +219,7 @@ def check(
     from polyhead.training.look import look
     from polyhead.views import show, write_figures
 
+    _check_json(json_file)
     reports: dict[str, Any] = {}
     for report in look(load_recipe(recipe)):
         if reports:
@@ -188,6 +241,7 @@ def new(
     from polyhead.data.guess import guess
     from polyhead.files import write_text
 
+    check_place(output)
     if output.exists():
         raise PolyheadError("There is such a file already.", file=output, remedy="Choose another --output.")
     here = output.resolve().parent == Path.cwd()  # paths in a recipe start from its folder
@@ -207,6 +261,7 @@ def demo(
     from polyhead.demo import run_demo
     from polyhead.views import write_figures
 
+    _check_json(json_file)
     write_figures(json_file, run_demo(output))
 
 

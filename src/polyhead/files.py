@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import re
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from polyhead.errors import PolyheadError
+from polyhead.errors import PolyheadError, is_refusal, refused
 
 UNFINISHED = ".unfinished"
 """The ending of a file or folder that is still being written."""
@@ -21,31 +22,74 @@ UNFINISHED = ".unfinished"
 def whole(path: Path) -> Iterator[Path]:
     """A path to write a file or folder to; it gets its name only when the block ends without an error.
 
+    Where the path is a symbolic link, what it leads to is written.
+
     Raises:
         PolyheadError: The file system refuses, such as a full disk.
     """
     if not path.name:
         raise PolyheadError(f"{str(path)!r} is no name for a file.", remedy="Give a file, not a folder.")
-    draft = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    place = real(path)
+    draft = place.with_name(f"{place.name}.{os.getpid()}{UNFINISHED}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         _sync(draft)
-        if draft.is_dir() and path.exists():
-            shutil.rmtree(path)
-        draft.replace(path)
+        if draft.is_dir() and place.exists():
+            shutil.rmtree(place)
+        draft.replace(place)
     except BaseException as error:
         _remove(draft)
-        if not _refused(error):
+        if not is_refusal(error):
             raise
-        said = getattr(error, "strerror", None) or error
-        raise PolyheadError(
-            f"Cannot write: {said}.", file=path, remedy="See that there is room and permission."
-        ) from error
+        raise refused(error, path, "Cannot write") from error
+
+
+def real(path: Path) -> Path:
+    """What a symbolic link leads to; any other path as it is."""
+    with suppress(OSError):  # as in is_device
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    return path
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is a pipe or a device, into which one writes; a plain file is replaced by a new one."""
+    if str(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):  # these may lead to a plain file that is open
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # that it cannot be written is told where it is written
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def check_place(path: Path, *, folder: bool = False) -> None:
+    """See that a file, or a folder of files, can be written, before the work for it is done.
+
+    Raises:
+        PolyheadError: The file system would refuse.
+    """
+    try:
+        if is_device(path):
+            return
+        with suppress(FileNotFoundError):
+            path.stat()
+        if path.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        near = path if path.is_dir() else next(one for one in path.absolute().parents if one.exists())
+        reason = errno.ENOTDIR if not near.is_dir() else errno.EACCES if not os.access(near, os.W_OK | os.X_OK) else 0
+        if reason:
+            raise OSError(reason, os.strerror(reason))
+    except OSError as error:
+        raise refused(error, path, "Cannot write") from None
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole, in UTF-8."""
+    """Write a text file whole, in UTF-8; into a pipe or a device straight."""
+    if is_device(path):
+        with path.open("a", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+        return
     with whole(path) as draft:
         draft.write_text(text, encoding="utf-8", newline="\n")
 
@@ -86,13 +130,9 @@ def _sync(draft: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _refused(error: BaseException) -> bool:
-    """Whether an error is the file system's. Libraries written in Rust say so in errors of their own."""
-    return isinstance(error, OSError) or re.search(r"\(os error \d+\)", str(error)) is not None
-
-
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from polyhead.data.example import Example, Prediction
 from polyhead.data.segment import split as split_text
+from polyhead.data.spec import CONLLU_LAYERS, RESERVED
 from polyhead.doc import Doc, Sentence
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
@@ -162,19 +163,31 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
 
 
 def output_names(model: Model) -> dict[str, str]:
-    """What each task's answers are called: its layer, or its own name where two tasks answer for one layer."""
-    layers = Counter(task.layer for task in model.tasks.values())
-    return {name: task.layer if layers[task.layer] == 1 else name for name, task in model.tasks.items()}
+    """What each task's answers are called: its layer, or its own name where two would be called the same."""
+    return _apart({name: task.layer for name, task in model.tasks.items()})
+
+
+def _apart(wishes: Mapping[str, str]) -> dict[str, str]:
+    """The name that each owner wishes for, or the owner's own where others wish for the same."""
+    names = dict(wishes)
+    while twice := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {owner: _own(owner) if name in twice else name for owner, name in names.items()}
+    return names
+
+
+def _own(task: str) -> str:
+    return f"{task}_" if task in RESERVED else task
 
 
 def _keys(model: Model) -> dict[str, str]:
     """The CoNLL-U key of a layer, where its dataset has one of its own."""
     specs = model.info.get("data", {})
-    out: dict[str, str] = {}
+    layers = sorted({task.layer for task in model.tasks.values()} - set(CONLLU_LAYERS))
+    wishes = {layer: layer for layer in layers}
     for task in model.tasks.values():
         spec = specs.get(task.data, {})
-        out |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
-    return out
+        wishes |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
+    return {layer: key for layer, key in _apart(wishes).items() if key != layer}
 
 
 def cut(example: Example) -> list[Example]:
@@ -197,14 +210,19 @@ def cut(example: Example) -> list[Example]:
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Groups of examples that are worth sorting by length, yet small."""
+    """Groups of examples that are worth sorting by length, yet small. What was read before a fault comes before it."""
     chunk: list[Example] = []
     size = 0
-    for example in examples:
-        chunk.append(example)
-        size += len(example.words) * 6 or len(example.text or "")
-        if len(chunk) >= CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
+    try:
+        for example in examples:
+            chunk.append(example)
+            size += len(example.words) * 6 or len(example.text or "")
+            if len(chunk) >= CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
+                yield chunk
+                chunk, size = [], 0
+    except Exception:
+        if chunk:
             yield chunk
-            chunk, size = [], 0
+        raise
     if chunk:
         yield chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
@@ -13,7 +14,9 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polyhead.data import DataSpec
+from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
+from polyhead.data.writers import is_key
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
@@ -215,6 +218,7 @@ def _check_tasks(recipe: Recipe) -> None:
                 f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
                 remedy=nearest(task.data, recipe.data),
             )
+        _check_layer_name(name, task.layer, recipe.data[task.data])
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
@@ -225,6 +229,20 @@ def _check_tasks(recipe: Recipe) -> None:
                         f"stages[{number}].{key} names {name!r}, which is no task of the recipe.",
                         remedy=nearest(name, recipe.tasks),
                     )
+
+
+def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
+    """A layer's name becomes a field of the answers in JSON, and a key in CoNLL-U."""
+    if layer in RESERVED:
+        what = "but that name has a meaning of its own"
+    elif not is_key(spec.misc.get(layer) or spec.comments.get(layer) or layer):
+        what = "which cannot be a key of CoNLL-U: it is blank or holds '=', '|' or a line break"
+    else:
+        return
+    raise PolyheadError(
+        f"tasks.{task}.layer = {layer!r}, {what}.",
+        remedy=f"Give the layer another name in the dataset, as layers = {{ {task} = {json.dumps(layer)} }}.",
+    )
 
 
 def named_stages(recipe: Recipe) -> Recipe:

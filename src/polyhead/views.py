@@ -49,6 +49,10 @@ def scores_table(scores: Scores, title: str) -> Table:
     return table
 
 
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
 class Watcher:
     """Shows a run as it goes: a bar with loss, words per second and time left, and a line for each epoch."""
 
@@ -102,7 +106,7 @@ class Watcher:
     def _stage(self, record: StageStarted) -> None:
         tasks = ", ".join(record.tasks)
         left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
-        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {record.epochs} epochs")
+        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {_epochs(record.epochs)}")
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         self.bar = self.progress.add_task(record.stage, total=record.steps, completed=record.done, loss="-", speed="-")
@@ -126,7 +130,7 @@ class Watcher:
 
     def _end(self, record: StageEnded) -> None:
         early = " (no better mean for a while)" if record.stopped_early else ""
-        self._say(f"stage {record.stage} ended after {record.epochs} epochs{early}; kept epoch {record.kept}")
+        self._say(f"stage {record.stage} ended after {_epochs(record.epochs)}{early}; kept epoch {record.kept}")
 
     def _say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

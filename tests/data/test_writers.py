@@ -223,6 +223,18 @@ def test_columns_cells_cannot_break_the_format() -> None:
         write_columns(Example(text="Hello."), {})
 
 
+@pytest.mark.parametrize(
+    ("words", "layers"),
+    [(("-DOCSTART-", "x"), ["words", "pos"]), (("# a = b",), ["words", "pos"]), (("# a",), ["words"])],
+)
+def test_columns_refuse_what_would_not_be_read_as_a_word(words: tuple[str, ...], layers: list[str]) -> None:
+    with pytest.raises(PolyheadError, match=r"not be read as a word: '(-DOC|# a)") as caught:
+        write_columns(Example(words=words), {}, layers)
+    assert "JSONL" in caught.value.remedy
+    written = write_columns(Example(words=("x", *words[-1:])), {}, ["words", "pos"])
+    assert written == f"x\t_\n{words[-1]}\t_\n\n", "only the first line may be a comment"
+
+
 # --- JSON ---
 
 
@@ -275,3 +287,15 @@ def test_record_with_confidence_and_gold() -> None:
         "tree_confidence": [0.25, 1.0],
     }
     assert to_dict(Example(text="Hi"), answers(mood="good")) == {"text": "Hi", "mood": "good"}
+
+
+def test_a_record_keeps_its_own_fields() -> None:
+    example = Example(text="Hi", layers={"text": "another column"})
+    assert to_dict(example, answers(words="two", mood="good"), confidence=True) == {
+        "text": "Hi",
+        "text_": "another column",
+        "words_": "two",
+        "words__confidence": 0.5,
+        "mood": "good",
+        "mood_confidence": 0.5,
+    }

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator,
 from polyhead.data.example import WORDS
 
 TEXT, PAIR, UNUSED = "text", "pair", "_"
-RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED})
-"""Names with a meaning of their own in a list of columns; no layer may have one of them."""
+RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED, "sentences"})
+"""Names with a meaning of their own in a list of columns or among answers; no layer may have one of them."""
 
 CONLLU_LAYERS = ("lemma", "upos", "xpos", "feats", "tree")
 """The layers that every CoNLL-U file may hold."""

@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 from polyhead.data.align import Offsets, align
 from polyhead.data.bio import to_tags
+from polyhead.data.columns import DOCSTART
 from polyhead.data.escapes import escape
 from polyhead.data.example import WORDS, Confidence, Example, Frame, Labels, Prediction, Spans, Tree, Value, WordLabels
+from polyhead.data.spec import RESERVED
 from polyhead.errors import PolyheadError
 
 Predictions: TypeAlias = Mapping[str, Prediction]
@@ -142,8 +144,13 @@ def _put_comment(comments: list[str], key: str, value: str) -> None:
     comments[at : at + 1] = [f"# {key} = {value}"]
 
 
+def is_key(name: str) -> bool:
+    """Whether a name can be a key of MISC or of a comment, which end at ``=`` and ``|``."""
+    return bool(name.strip()) and re.search(r"[=|\t\r\n]", name) is None
+
+
 def _key(key: str) -> str:
-    if not key.strip() or re.search(r"[=|\t\r\n]", key):
+    if not is_key(key):
         raise PolyheadError(
             f"{key!r} cannot be a key of CoNLL-U, which ends keys at '=' and '|'",
             remedy="Give the layer another key, in `misc` or `comments` of the dataset.",
@@ -171,7 +178,7 @@ def write_columns(
         delimiter: What stands between columns; white space inside a cell becomes ``_`` where that is a space.
 
     Raises:
-        PolyheadError: The example has no words.
+        PolyheadError: The example has no words, or a row would be read as a comment.
     """
     if not example.words:
         raise PolyheadError(
@@ -192,7 +199,21 @@ def write_columns(
         elif layer not in layers:
             columns.append(_per_word(value, n))
     rows = [delimiter.join(_cell(cell, delimiter) for cell in row) for row in zip(*columns, strict=True)]
+    _check_rows(rows, len(columns), example)
     return "\n".join([*comments, *rows, "", ""])
+
+
+def _check_rows(rows: Sequence[str], width: int, example: Example) -> None:
+    """Refuses a row that would be read back as a comment, or as the beginning of a document."""
+    first = rows[0].startswith("#") and (" = " in rows[0] or (width == 1 and rows[0].startswith("# ")))
+    wrong = [row for row in rows if row.startswith(DOCSTART)] + [rows[0]] * first
+    if wrong:
+        raise PolyheadError(
+            f"a column file cannot hold this row, which would not be read as a word: {wrong[0]!r}",
+            remedy="Write CoNLL-U or JSONL.",
+            file=example.file,
+            line=example.line,
+        )
 
 
 def _column(example: Example, predictions: Predictions, layers: Sequence[str], at: int) -> Sequence[str | None]:
@@ -230,17 +251,18 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
     record |= example.others or {}
     values = {**example.layers, **{layer: prediction.value for layer, prediction in predictions.items()}}
     for layer, value in values.items():
-        record[layer] = _json(value, example, offsets)
+        name = f"{layer}_" if layer in RESERVED else layer
+        record[name] = _json(value, example, offsets)
         if not confidence or layer not in predictions:
             continue
         sure = predictions[layer].confidence
-        spans = record[layer]
+        spans = record[name]
         if isinstance(value, Spans) and isinstance(spans, list) and isinstance(sure, tuple) and len(spans) == len(sure):
             for span, one in zip(spans, sure, strict=True):
                 span["confidence"] = round(one, _DIGITS)
         else:
             rounded = [round(one, _DIGITS) for one in (sure if isinstance(sure, tuple) else (sure,))]
-            record[layer + CONFIDENCE] = rounded if isinstance(sure, tuple) else rounded[0]
+            record[name + CONFIDENCE] = rounded if isinstance(sure, tuple) else rounded[0]
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def evaluate(
     file: str | Path | None = None,
     data: str | None = None,
     best: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Scores:
     """Score a run's model on a split of its recipe's datasets, or on a file of the same format as one of them.
 
@@ -70,6 +72,7 @@ def evaluate(
         file: A file to score on instead.
         data: The dataset that the file is like; needed if the recipe has several.
         best: A task whose own best weights to take.
+        tell: Called with each note on the data.
 
     Raises:
         PolyheadError: There is no such run, split, dataset or file, or the file is broken.
@@ -95,9 +98,11 @@ def evaluate(
         )
     splits = ("train", "dev") if split == "dev" and any(isinstance(s.dev, float) for s in wanted.values()) else (split,)
     datasets = load_datasets(recipe.model_copy(update={"data": wanted}), tasks, splits)
-    if file is not None:
-        for task in tasks.values():
-            task.check(datasets[task.data].splits[split], split)
+    notes = [note for dataset in datasets.values() for note in dataset.notes]
+    for task in tasks.values():
+        notes += task.check(datasets[task.data].splits[split], split) or []  # a user's own type may return nothing
+    for note in notes:
+        tell(note)
     gold = {
         name: Gold(dataset.splits[split], model.encoder.tokenise(dataset.splits[split]))
         for name, dataset in datasets.items()

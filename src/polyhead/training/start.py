@@ -19,7 +19,7 @@ import torch
 from polyhead.data import Dataset, DataSpec, format_of
 from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
-from polyhead.files import read_json, write_json, write_text
+from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.loading import load_encoder
@@ -73,6 +73,7 @@ def train(
     """
     recipe = named_stages(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
     folder = Path(output)
+    check_place(folder, folder=True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = "Choose another folder, or delete it."
         if (folder / "recipe.toml").exists():
