@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from fnmatch import fnmatchcase
 from importlib.resources import as_file, files
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyhead.errors import PolyheadError
-from polyhead.files import UNFINISHED, check_place
+from polyhead.files import UNFINISHED, check_place, read_json
 from polyhead.predict import load
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.scoring import Scores
@@ -73,10 +72,10 @@ def _is_run_of(output: Path, recipe: Recipe) -> bool:
     """Whether a folder is a run whose resolved recipe is this one, but for what the machine decides."""
     try:
         found = tomllib.loads((output / "recipe.toml").read_text(encoding="utf-8"))
-        if not isinstance(json.loads((output / "run.json").read_text(encoding="utf-8"))["fingerprints"], dict):
+        if not isinstance(read_json(output / "run.json", "fingerprints")["fingerprints"], dict):
             return False
         return _settled(found) == _settled(tomllib.loads(recipe.to_toml()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (PolyheadError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
 from polyhead.scoring import Scores
@@ -47,10 +48,6 @@ def scores_table(scores: Scores, title: str) -> Table:
         shown = [f"{name} {figure(name, value)}" for name, value in figures.items() if "/" not in name]
         table.add_row(task, "   ".join(shown))
     return table
-
-
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 class Watcher:
@@ -106,7 +103,8 @@ class Watcher:
     def _stage(self, record: StageStarted) -> None:
         tasks = ", ".join(record.tasks)
         left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
-        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {_epochs(record.epochs)}")
+        epochs = counted(record.epochs, "epoch")
+        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {epochs}")
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         self.bar = self.progress.add_task(record.stage, total=record.steps, completed=record.done, loss="-", speed="-")
@@ -130,7 +128,8 @@ class Watcher:
 
     def _end(self, record: StageEnded) -> None:
         early = " (no better mean for a while)" if record.stopped_early else ""
-        self._say(f"stage {record.stage} ended after {_epochs(record.epochs)}{early}; kept epoch {record.kept}")
+        epochs = counted(record.epochs, "epoch")
+        self._say(f"stage {record.stage} ended after {epochs}{early}; kept epoch {record.kept}")
 
     def _say(self, text: str) -> None:
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
