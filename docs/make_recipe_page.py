@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from polyhead.data import DataSpec
-from polyhead.recipe import EncoderSpec, Recipe, Stage
+from polyhead.recipe import EncoderSpec, Recipe
+from polyhead.stage import AdapterSpec, Stage
 from polyhead.tasks import TYPES, Task
 
 PAGE = Path(__file__).with_name("recipe.md")
@@ -80,6 +81,8 @@ def page() -> str:
         "## `[[stages]]`\n\nA stage each time the heading is written. "
         "A stage goes on from the weights that the one before it handed on.\n",
         _table(_pydantic_rows(Stage)),
+        '### `adapter`\n\nA table in a stage, such as `adapter = { kind = "lora", rank = 8 }`.\n',
+        _table(_pydantic_rows(AdapterSpec)),
     ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
@@ -168,7 +171,7 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(args[0])}s"
     if origin is dict:
         return f"table of {_kind(args[1])}s"
-    if annotation is EncoderSpec:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "table"
     return {str: "string", int: "whole number", float: "number", bool: "`true` or `false`"}[annotation]
 

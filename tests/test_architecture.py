@@ -17,7 +17,7 @@ from polyhead import __all__ as public
 
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
-    *("version", "errors", "files", "data", "metrics", "doc", "nn", "tasks", "model", "recipe"),
+    *("version", "errors", "files", "data", "metrics", "doc", "nn", "tasks", "model", "stage", "recipe"),
     *("predict", "scoring", "training", "annotate", "views", "demo", "cli"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""

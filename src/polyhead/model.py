@@ -87,6 +87,24 @@ class Model(nn.Module):
                 if target.rows
             }
 
+    def chance(self, batch: Batch, targets: Mapping[str, Targets], seed: int) -> dict[str, LossSum]:
+        """As ``loss``, of new heads that know nothing; the model's own, and torch's random state, stay as they are.
+
+        Args:
+            batch: The examples.
+            targets: The gold of each task.
+            seed: Where the new heads' random weights start.
+        """
+        own = dict(self.heads._modules)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for name in targets:
+                self.heads._modules[name] = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
+            try:
+                return self.loss(batch, targets)
+            finally:
+                self.heads._modules.update(own)
+
     def predict(self, batch: Batch, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[Prediction]]:
         """The answers of each wanted task for some examples of the batch, which is encoded once.
 

@@ -8,10 +8,10 @@ import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
@@ -19,9 +19,8 @@ from polyhead.data.text import missing_file
 from polyhead.data.writers import is_key
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.loading import BUNDLED
+from polyhead.stage import STRICT, AdapterSpec, Stage
 from polyhead.tasks import Task, describe_task, make_task
-
-_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 """What tasks and stages may be called: these names become names of files."""
@@ -30,7 +29,7 @@ _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 class EncoderSpec(BaseModel):
     """The ``[encoder]`` table; ``encoder = "NAME"`` is short for a table with a name alone."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str = Field(
         description="A bundled name (minilm), a folder, or an id on the Hub (owner/name); it "
@@ -43,60 +42,10 @@ class EncoderSpec(BaseModel):
     )
 
 
-class Stage(BaseModel):
-    """A ``[[stages]]`` table: which tasks learn together, for how long and how."""
-
-    model_config = _STRICT
-
-    name: str = Field(default="", description="The stage's name in the log; by default stage-1, stage-2, ...")
-    tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
-    epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")
-    learning_rate: float | None = Field(
-        default=None,
-        ge=0,
-        description="The encoder's highest learning rate; by default 0.0768 over its width, "
-        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder.",
-    )
-    head_learning_rate: float = Field(default=1e-3, ge=0, description="The heads' highest learning rate.")
-    warmup: float = Field(default=0.1, ge=0, le=1, description="The share of steps in which the rates rise from 0.")
-    schedule: Literal["linear", "cosine", "constant"] = Field(
-        default="linear", description="How the rates fall after the warm-up: linear or cosine to 0, or constant."
-    )
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's decay of matrices; vectors are left alone.")
-    average: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="Scored and kept are the weights' moving average over this share of the steps so far; "
-        "0 takes them as they are.",
-    )
-    clip: float = Field(default=1.0, gt=0, description="The longest gradient; longer ones are scaled down to it.")
-    batch_pieces: int = Field(default=384, ge=8, le=10**7, description="The most pieces in a batch, filling included.")
-    accumulate: int = Field(default=1, ge=1, description="How many batches make one step of the optimizer.")
-    sampling: Literal["proportional", "uniform"] | Annotated[float, Field(gt=0)] = Field(
-        default="proportional",
-        description="Each dataset's share of an epoch: by its size, the same for all, or a temperature above 0 "
-        "(1 is proportional, a large one nears uniform).",
-    )
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict,
-        description="What each task's loss counts in this stage, instead of the task's own weight.",
-    )
-    dropout: float | None = Field(default=None, ge=0, lt=1, description="The encoder's dropout; by default its own.")
-    patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many epochs without a better mean score on the dev splits."
-    )
-    keep: Literal["best", "last"] = Field(
-        default="best",
-        description="The weights that the stage hands on: of the best epoch by the mean of dev scores "
-        "(the last, without a dev split), or the last.",
-    )
-
-
 class Recipe(BaseModel):
     """A whole recipe. ``base`` is the folder that its paths start from."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
     seed: int = Field(
@@ -203,7 +152,9 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
     except ValidationError as error:
         raise _explain(error) from error
     _check_tasks(recipe)
-    return named_stages(recipe)
+    recipe = named_stages(recipe)
+    _check_stages(recipe)
+    return recipe
 
 
 def _check_tasks(recipe: Recipe) -> None:
@@ -259,6 +210,32 @@ def named_stages(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"stages": stages})
 
 
+def replayed_tasks(recipe: Recipe, number: int) -> list[str]:
+    """The tasks of earlier stages that a stage, counted from 0, goes on with as it replays their data."""
+    stage = recipe.stages[number]
+    if not stage.replay:
+        return []
+    earlier = {name for before in recipe.stages[:number] for name in before.tasks}
+    return [name for name in recipe.tasks if name in earlier and name not in stage.tasks]
+
+
+def _check_stages(recipe: Recipe) -> None:
+    """See that what stages ask for goes together."""
+    for number, stage in enumerate(recipe.stages, 1):
+        place = f"stages[{number}]"
+        if stage.replay and not replayed_tasks(recipe, number - 1):
+            raise PolyheadError(
+                f"{place}.replay = {stage.replay} has nothing to replay: no earlier stage trains another task.",
+                remedy="Leave it out, or put a stage with other tasks before.",
+            )
+        if stage.adapter is not None and (stage.freeze != "nothing" or stage.thaw is not None):
+            key = "thaw" if stage.thaw is not None else "freeze"
+            raise PolyheadError(
+                f"{place}.{key} = {getattr(stage, key)!r} does not go with an adapter, which freezes the encoder.",
+                remedy=f"Leave {key} out, or the adapter.",
+            )
+
+
 def _explain(error: ValidationError) -> PolyheadError:
     """One of pydantic's complaints in our words: an unknown key before all others, else the first."""
     complaints = [(_place(one["loc"]), one) for one in error.errors()]
@@ -274,6 +251,7 @@ def _explain(error: ValidationError) -> PolyheadError:
     given = alike[0]["input"]
     value = f" = {given!r}" if isinstance(given, str | int | float | bool | list) else ""
     messages = [one["msg"].removeprefix("Value error, ").removeprefix("Input should be ") for one in alike]
+    messages = ["a table" if text.startswith("a valid dictionary or instance of") else text for text in messages]
     should = "it should be " if alike[0]["msg"].startswith("Input should be ") else ""
     message = f"{_dotted(place)}{value} is not right: {should}{', or '.join(messages)}."
     return PolyheadError(message, remedy=_description(place))
@@ -281,7 +259,7 @@ def _explain(error: ValidationError) -> PolyheadError:
 
 def _place(loc: tuple[int | str, ...]) -> list[int | str]:
     """Where a complaint is, without pydantic's marks for the kinds that a value may be of."""
-    marks = ("EncoderSpec", "str", "float", "constrained-float", "literal[", "list[", "dict[")
+    marks = ("EncoderSpec", "AdapterSpec", "str", "float", "constrained-", "int", "literal[", "list[", "dict[")
     named = 2 if loc[0] in ("data", "tasks") else 1  # the user's own names are no marks
     return [*loc[:named], *(p for p in loc[named:] if isinstance(p, int) or not p.startswith(marks))]
 
@@ -294,6 +272,8 @@ def _model_at(place: list[int | str]) -> type[BaseModel] | None:
     """The table at a place, if it is one of the recipe's own kinds of table."""
     if not place:
         return Recipe
+    if place[0] == "stages" and place[2:] == ["adapter"]:
+        return AdapterSpec
     depth = 1 if place[0] == "encoder" else 2
     known: dict[int | str, type[BaseModel]] = {"encoder": EncoderSpec, "stages": Stage, "data": DataSpec}
     return known.get(place[0]) if len(place) == depth else None

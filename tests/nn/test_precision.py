@@ -14,7 +14,7 @@ from polyhead.model import Model, Targets
 from polyhead.nn import precision
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.precision import autocast, choose_precision, find_device, halve_linear_weights, matrix_rate
-from polyhead.recipe import Stage
+from polyhead.stage import Stage
 from polyhead.tasks import make_task
 from polyhead.training.optim import Optimizer
 

@@ -13,7 +13,7 @@ from polyhead.data.example import Example, WordLabels
 from polyhead.model import Model, Targets
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.vocabulary import NarrowEmbedding, narrow, widen
-from polyhead.recipe import Stage
+from polyhead.stage import Stage
 from polyhead.tasks import make_task
 from polyhead.training.optim import Optimizer
 
@@ -75,7 +75,7 @@ def test_narrowing_is_in_the_optimizer(tiny_encoder: Path) -> None:
     rows = optimizer.names["encoder.transformer.embeddings.word_embeddings.rows"]
     assert rows.shape == (len(used), 32)
     (group,) = [g for g in optimizer.adamw.param_groups if any(p is rows for p in g["params"])]
-    assert group["weight_decay"] == 0 and group["encoder"]
+    assert (group["weight_decay"], group["lr"]) == (0, 1e-4)
 
 
 def _embedding() -> tuple[nn.Embedding, NarrowEmbedding, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polyhead.nn.vocabulary import narrow
-from polyhead.recipe import Stage
+from polyhead.stage import Stage
 from polyhead.training.optim import AVERAGE, AVERAGE_EVERY, Optimizer, rate_factor
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext
@@ -186,6 +187,38 @@ def test_in_half_precision_too(tmp_path: Path, context: ForkServerContext, recip
     check_same(tmp_path / "run", tmp_path / "straight")
 
 
+WAYS = {
+    "thaw and layer decay": 'thaw = 0.3\nlayer_decay = 0.7\nschedule = "slanted-triangular"',
+    "frozen layers": "freeze = 1\nl2_sp = 50.0",
+    "adapter": 'adapter = { kind = "lora", rank = 2, dropout = 0.2 }\nkeep = "last"',
+    "uncertainty": 'combine = "uncertainty"\nnormalise = "chance"\ncosines = 1',
+    "dynamic": 'combine = "dynamic"',
+    "conflicts": 'combine = "pcgrad"\ncosines = 2',
+    "replay": "replay = 0.4",
+}
+"""What a second stage may do beside learning; each keeps something from step to step."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_learn_goes_on(way: str, tmp_path: Path, context: ForkServerContext, recipe: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(recipe.parent, folder)
+    first = '[[stages]]\nname = "first"\ntasks = ["syntax"]\nepochs = 1\n'
+    tasks = '[[stages]]\nname = "way"\ntasks = ["pos", "entities"]\nepochs = 3\nbatch_pieces = 64\n'
+    rates = "learning_rate = 0.003\nhead_learning_rate = 0.01\n"
+    encoder = Path(tomllib.loads(recipe.read_text(encoding="utf-8"))["encoder"])
+    path = runs.write_recipe(folder, encoder, first + tasks + rates + WAYS[way])
+    straight = killing.run(context, path, tmp_path / "straight")
+    assert straight.status == 0, straight.error
+    steps = [event.split()[-1] for event in straight.events if event.startswith("record Stepped way")]
+    assert len(steps) >= 6
+    for source, step in ((path, 2), (None, len(steps) // 2), (None, len(steps) - 1)):
+        killed = killing.run(context, source, tmp_path / "run", Moment(f"record Stepped way {step}$"))
+        assert killed.status == KILLED, killed.error
+    assert killing.run(context, None, tmp_path / "run").error == ""
+    check_same(tmp_path / "run", tmp_path / "straight")
+
+
 def test_a_finished_run_says_so(
     context: ForkServerContext, reference: tuple[Path, killing.Ended], tmp_path: Path
 ) -> None:
@@ -285,7 +318,7 @@ def test_a_disk_that_refuses_a_checkpoint(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_disk_that_refuses_the_log(tmp_path: Path) -> None:
-    record = StageEnded("joint", 1, 1, stopped_early=False)
+    record = StageEnded("joint", 1, 1, stopped_early=False, scores={}, cosines={}, against=[])
     for act in (lambda log: log.write(record), start._Log.flush, lambda log: log.__exit__(None, None, None)):
         log = start._Log(tmp_path / "log.jsonl", checkpoint.Progress())
         log.stream.close()

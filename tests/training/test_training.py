@@ -24,6 +24,7 @@ from polyhead.scoring import Scores
 from polyhead.training import loop
 from polyhead.training.optim import Optimizer
 from polyhead.training.records import EpochEnded, StageEnded, StageStarted, Stepped
+from polyhead.training.weighting import Weighting
 
 FAST = {"learning_rate": 0.003, "head_learning_rate": 0.01, "batch_pieces": 96}
 POS = '[tasks.pos]\ntype = "tagging"\ndata = "ud"\nlayer = "upos"\n'
@@ -184,8 +185,9 @@ def test_keep_best_and_keep_last(make: Callable[..., polyhead.Run], monkeypatch:
 
 def test_each_task_has_its_own_best_weights(make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all stages; files that nothing speaks of any more are removed."""
-    scores = [{"pos": 0.9, "lemmas": 0.1}, {"pos": 0.5, "lemmas": 0.7}, {"pos": 0.4, "lemmas": 0.2}, {"lemmas": 0.8}]
-    scripted(monkeypatch, *scores)
+    both = [{"pos": 0.9, "lemmas": 0.1}, {"pos": 0.5, "lemmas": 0.7}, {"pos": 0.4, "lemmas": 0.2}]
+    one = [{"lemmas": 0.8}, {"pos": 0.3, "lemmas": 0.8}]  # its epoch, and then all tasks learnt until its end
+    scripted(monkeypatch, *both, *one)
     run = make("run", stage(epochs=3, name="both") + stage(epochs=1, name="one", tasks=["lemmas"]), tasks=POS + LEMMAS)
     best = run.folder / "best"
     table = json.loads((best / "tasks.json").read_text(encoding="utf-8"))
@@ -193,6 +195,7 @@ def test_each_task_has_its_own_best_weights(make: Callable[..., polyhead.Run], m
         "pos": ("both", 1, 0.9),
         "lemmas": ("one", 1, 0.8),
     }
+    assert run.scores["dev"] == {"pos": {"accuracy": 0.3}, "lemmas": {"accuracy": 0.8}}
     assert {path.name for path in best.iterdir()} == {"tasks.json", *(entry["file"] for entry in table.values())}
     for task, entry in table.items():
         assert differing(load_model(run.folder, task).state_dict(), load_file(best / entry["file"])) == set()
@@ -327,7 +330,7 @@ def test_a_run_that_has_gone_to_nothing_says_so(
     make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients that are no numbers are left out, but not for ever and not in silence."""
-    monkeypatch.setattr(loop, "combine", lambda losses, *_: next(iter(losses.values())).total * float("nan"))
+    monkeypatch.setattr(Weighting, "_weighed", lambda _self, _name, loss: loss.total * float("nan"))
     with pytest.raises(PolyheadError, match="no number for 10 steps") as caught:
         make("lost", stage(epochs=20, batch_pieces=16))
     assert "learning_rate" in caught.value.remedy

@@ -14,8 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from polyhead.data.example import Example
 from polyhead.errors import PolyheadError
+from polyhead.nn.adapt import adapter_names
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout
+from polyhead.nn.layers import EMBEDDINGS, layers_prefix, level_of
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
 
@@ -189,6 +191,8 @@ class Encoder(nn.Module):
         self.window = window
         self.name = name
         self._own_rates: dict[tuple[nn.Module, str], Any] = {}
+        self.frozen = -1
+        """The highest level that does not learn, see :meth:`freeze`."""
         self.at_once = 0
         """Pieces that must be encoded at once even if they are more than ``AT_ONCE``: a stage's batch."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
@@ -246,6 +250,66 @@ class Encoder(nn.Module):
             if isinstance(own, float):
                 attention = any(hasattr(module, query) for query in _QUERIES)
                 setattr(module, name, 0.0 if attention else own if rate is None else rate)
+
+    @property
+    def added(self) -> set[str]:
+        """The names of the weights that an adapter adds; none where none is attached."""
+        return {f"transformer.{name}" for name in adapter_names(self.transformer)}
+
+    def levels(self) -> dict[str, int]:
+        """For each of the transformer's weights, by its name inside it, 0 if it belongs to the embeddings, else the
+        number of its layer.
+
+        Raises:
+            PolyheadError: The layers cannot be told apart.
+        """
+        return {name: self._level(name) for name, _ in self.transformer.named_parameters()}
+
+    def freeze(self, level: int) -> None:
+        """Stop the weights up to a level from learning, and let the others learn.
+
+        Nothing is dropped in what is frozen, and where nothing below learns no backward pass goes there. Where an
+        adapter is attached, it alone learns.
+
+        Args:
+            level: 0 freezes the embeddings, n also the first n layers; -1 nothing.
+
+        Raises:
+            PolyheadError: The layers cannot be told apart.
+        """
+        added = adapter_names(self.transformer)
+        whole = level >= self.depth - 1
+        for name, weight in self.transformer.named_parameters():
+            learns = level < EMBEDDINGS or (not whole and self._level(name) > level)
+            weight.requires_grad_(learns and (not added or name in added))
+        if self.case is not None:
+            self.case.requires_grad_(level < EMBEDDINGS)
+        self.frozen = level
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Turn training on or off; what is frozen stays as in evaluation."""
+        super().train(mode)
+        if mode and self.frozen >= self.depth - 1:
+            self.transformer.eval()
+        elif mode and self.frozen >= EMBEDDINGS:
+            for name, module in self.transformer.named_modules():
+                if self._level(f"{name}.") <= self.frozen:
+                    module.training = False
+        return self
+
+    def _level(self, name: str) -> int:
+        return level_of(name, self._layers_prefix, self.depth - 1)
+
+    @cached_property
+    def _layers_prefix(self) -> str:
+        try:
+            return layers_prefix(self.transformer, self.depth - 1)
+        except ValueError as error:
+            raise PolyheadError(
+                f"The layers of the encoder {self.name!r} cannot be told apart: they share their weights.",
+                remedy='Leave layer_decay out, and take freeze = "nothing" or "encoder" without thaw.',
+            ) from error
 
     def tokenise(self, examples: Sequence[Example]) -> list[Pieces]:
         """The pieces of each example."""

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from torch import Tensor
 from polyhead.errors import PolyheadError
 from polyhead.files import remove_unfinished, whole, write_json
 from polyhead.model import BEST
+from polyhead.scoring import Scores
 
 FOLDER = "checkpoints"
 
@@ -48,6 +50,11 @@ class Progress:
         words: The words read in this epoch.
         seconds: The seconds trained in this epoch.
         waited: The number of epochs without a better mean score.
+        history: For each epoch done in this stage each task's mean loss.
+        cosines: For each two tasks, over this stage, the number of cosines measured, their sum and their squares' sum.
+        chance: For each task of this stage the loss of an untrained head, where losses are divided by it.
+        scored: The dev scores of the epoch whose weights would be kept if the stage ended now.
+        stages: For each stage done the scores on the dev splits, of all tasks learnt until then.
         mean: The stage's best weights by the mean of all tasks.
         tasks: Each task's best weights over all stages.
         log: The length of the log in bytes.
@@ -61,6 +68,11 @@ class Progress:
     words: int = 0
     seconds: float = 0.0
     waited: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    cosines: dict[str, list[float]] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    scored: Scores = field(default_factory=dict)
+    stages: list[Scores] = field(default_factory=list)
     mean: Best | None = None
     tasks: dict[str, Best] = field(default_factory=dict)
     log: int = 0
@@ -69,6 +81,32 @@ class Progress:
         """The files of best weights that this progress speaks of."""
         return {best.file for best in [*self.tasks.values(), self.mean] if best is not None}
 
+    def note_step(self, losses: Mapping[str, float], cosines: Mapping[str, float], *, batches: int, words: int) -> None:
+        """Take note of a step of the optimizer."""
+        for name, value in losses.items():
+            total, count = self.losses.get(name, [0.0, 0])
+            self.losses[name] = [total + value, count + 1]
+        for pair, cosine in cosines.items():
+            number, total, squares = self.cosines.get(pair, [0, 0.0, 0.0])
+            self.cosines[pair] = [number + 1, total + cosine, squares + cosine**2]
+        self.batch += batches
+        self.step += 1
+        self.words += words
+
+    def end_epoch(self, losses: Mapping[str, float], *, better: bool) -> None:
+        """Take note of the end of an epoch."""
+        self.history.append(dict(losses))
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.losses, self.words, self.seconds = {}, 0, 0.0
+        self.waited = 0 if better else self.waited + 1
+
+    def end_stage(self, scores: Scores) -> None:
+        """Take note of the end of a stage."""
+        self.stages.append(scores)
+        self.stage += 1
+        self.epoch = self.batch = self.step = self.waited = 0
+        self.history, self.cosines, self.chance, self.scored, self.mean = [], {}, {}, {}, None
+
     @classmethod
     def from_dict(cls, table: dict[str, object]) -> Progress:
         """The inverse of ``dataclasses.asdict``."""
@@ -76,6 +114,20 @@ class Progress:
         progress.mean = None if progress.mean is None else Best(**progress.mean)  # type: ignore[arg-type]
         progress.tasks = {name: Best(**best) for name, best in progress.tasks.items()}  # type: ignore[arg-type]
         return progress
+
+
+class Checkpoint(NamedTuple):
+    """What was saved of a run.
+
+    Attributes:
+        progress: Where it stands.
+        weights: The model's, by name, in full precision.
+        optimizer: Everything else that the next step depends on.
+    """
+
+    progress: Progress
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
 
 
 def save_checkpoint(
@@ -96,11 +148,11 @@ def save_checkpoint(
     prune_best(run, progress.files())
 
 
-def load_checkpoint(run: Path) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None:
+def load_checkpoint(run: Path) -> Checkpoint | None:
     """Read the newest checkpoint and set the random state from it.
 
     Returns:
-        The progress, the model's weights and the optimizer's state; ``None`` if there is no checkpoint yet.
+        The checkpoint; ``None`` if there is none yet.
 
     Raises:
         PolyheadError: The checkpoint is broken.
@@ -126,7 +178,7 @@ def load_checkpoint(run: Path) -> tuple[Progress, dict[str, Tensor], dict[str, T
         part, _, name = key.partition("/")
         parts[part][name] = tensor
     _set_random_state(parts["random"])
-    return progress, parts["model"], parts["optimizer"]
+    return Checkpoint(progress, parts["model"], parts["optimizer"])
 
 
 def save_best(run: Path, name: str, weights: Mapping[str, Tensor]) -> None:

@@ -14,22 +14,34 @@ from torch import Tensor
 
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, Targets
+from polyhead.nn.adapt import attach, detach, plain_weights
+from polyhead.nn.batch import Batch
+from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.vocabulary import narrow, widen
-from polyhead.recipe import Recipe, Stage
+from polyhead.recipe import Recipe, replayed_tasks
 from polyhead.scoring import Scores, main_score, mean_score, score
+from polyhead.stage import Stage
 from polyhead.tasks import LossSum
-from polyhead.training.checkpoint import Best, Progress, load_best, prune_best, save_best
+from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
+from polyhead.training.learning import NOTHING, frozen_at, last_frozen
 from polyhead.training.optim import Optimizer
+from polyhead.training.plan import Plan
 from polyhead.training.prepare import Material, TrainingSet
-from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.sampling import epoch_batches
-from polyhead.training.weighting import combine
+from polyhead.training.records import Cosine, EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.training.weighting import Cosines, make_weighting
 
 LOST_STEPS = 10
 """So many steps in a row without a finite gradient end a run."""
 
 LARGEST_WEIGHT = 1e6
 """A weight beyond this after an epoch ends a run."""
+
+CHANCE_UNITS = 200
+"""Over so many words or texts of a task the loss of an untrained head is taken."""
+
+MEASUREMENTS, BACKWARD_PASSES = 40, 20
+"""Cosines are measured about 40 times in a stage, but not more often than every 20 steps for each task: each task costs
+a backward pass more, about two thirds of a step, so that this is about 3 % of the time."""
 
 _SLOWER = "Lower learning_rate and head_learning_rate, or raise warmup, in the recipe's stage."
 
@@ -42,32 +54,26 @@ class Training:
         model: With the recipe's tasks, and its precision set.
         material: The datasets.
         folder: The run's folder, for best weights.
-        progress: Where to start.
-        optimizer_state: The optimizer's state at that point, if it is in the middle of a stage.
+        saved: A checkpoint to go on from.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        model: Model,
-        material: Material,
-        folder: Path,
-        progress: Progress | None = None,
-        optimizer_state: dict[str, Tensor] | None = None,
+        self, recipe: Recipe, model: Model, material: Material, folder: Path, saved: Checkpoint | None = None
     ) -> None:
         self.recipe = recipe
         self.model = model
         self.material = material
         self.folder = folder
-        self.progress = progress or Progress()
-        self.optimizer_state = optimizer_state
+        self.progress = saved.progress if saved else Progress()
+        self.saved = saved
         self.optimizer: Optimizer | None = None
         self.checkpointed = self.progress.files()  # best weights that the last checkpoint speaks of
-        self.usual: dict[str, float] = {}
         self.lost = 0
+        if saved and not self.progress.step:  # between two stages; inside one, see _stage
+            model.load_state_dict(saved.weights)
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's weights in full precision."""
+        """The model's weights in full precision, as they stand in the middle of a stage."""
         return self.optimizer.full_weights(self.model) if self.optimizer else self.model.state_dict()
 
     def records(self) -> Iterator[Record]:
@@ -76,86 +82,114 @@ class Training:
             yield from self._stage(self.recipe.stages[number])
 
     def _stage(self, stage: Stage) -> Iterator[Record]:
-        tasks = [self.model.tasks[name] for name in stage.tasks]
-        examples = self.material.training_set(tasks)
-        steps, self.usual = self._count(stage, examples)
-        self.model.encoder.set_dropout(stage.dropout)
-        self.model.encoder.at_once = stage.batch_pieces
-        narrow(self.model.encoder.transformer, self._pieces_used(examples))
-        self.optimizer = Optimizer(self.model, stage, steps)
-        if self.optimizer_state:
-            self.optimizer.restore(self.optimizer_state)
-        self.optimizer_state = None
         progress = self.progress
+        again = replayed_tasks(self.recipe, progress.stage)
+        tasks = [*stage.tasks, *again]
+        examples = self.material.training_set(*([self.model.tasks[n] for n in names] for names in (stage.tasks, again)))
+        plan = Plan(stage, examples, (self.recipe.seed, progress.stage))
+        self._prepare(stage, plan, tasks)
         yield StageStarted(
-            stage.name, stage.tasks, len(examples.items), examples.left_out, stage.epochs, steps, progress.step
+            stage.name, tasks, plan.drawn, examples.left_out, stage.epochs, plan.steps, progress.step, self.learning
         )
         while progress.epoch < stage.epochs and not self._out_of_patience(stage):
-            yield from self._epoch(stage, examples, self._plan(stage, examples, progress.epoch), steps)
-            yield self._end_epoch(stage)
+            yield from self._epoch(stage, plan)
+            yield self._end_epoch(stage, tasks)
         yield self._end_stage(stage)
 
-    def _count(self, stage: Stage, examples: TrainingSet) -> tuple[int, dict[str, float]]:
-        """The stage's steps, and each task's mean units in a batch. Plans are not kept: there may be many epochs."""
-        steps = batches = 0
-        units = dict.fromkeys(examples.units, 0)
-        for epoch in range(stage.epochs):
-            plan = self._plan(stage, examples, epoch)
-            steps += -(-len(plan) // stage.accumulate)
-            batches += len(plan)
-            drawn = np.concatenate(plan)
-            for name, counts in examples.units.items():
-                units[name] += int(counts[drawn].sum())
-        return steps, {name: total / batches for name, total in units.items()}
+    def _prepare(self, stage: Stage, plan: Plan, tasks: list[str]) -> None:
+        """Set up what the stage learns, and how; in the middle of a stage, as it was when it was saved."""
+        progress, model, encoder = self.progress, self.model, self.model.encoder
+        encoder.set_dropout(stage.dropout)
+        encoder.at_once = stage.batch_pieces
+        if stage.adapter is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.recipe.seed + progress.stage)
+                attach(encoder.transformer, **stage.adapter.model_dump())
+            model.to(encoder.device)
+        if self.saved and progress.step:
+            model.load_state_dict(self.saved.weights)
+        layers = encoder.depth - 1
+        encoder.freeze(last_frozen(stage, layers))  # what may learn sooner or later
+        weights_of = dict(encoder.named_parameters())
+        self.learning = {
+            "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
+            "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
+        }
+        if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS:
+            narrow(encoder.transformer, self._pieces_used(plan))
+        weights = {name: stage.weights.get(name, model.tasks[name].weight) for name in tasks}
+        if stage.normalise == "chance":
+            progress.chance = progress.chance or self._chance(plan, tasks)
+            weights = {name: weight / progress.chance.get(name, 1.0) for name, weight in weights.items()}
+        self.weighting = make_weighting(stage.combine, weights, plan.usual)
+        self.weighting.begin_epoch(progress.history)
+        self.optimizer = Optimizer(model, stage, plan.steps, self.weighting.others)
+        if self.saved and progress.step:
+            self.optimizer.restore(self.saved.optimizer)
+        self.saved = None
+        self.measure_every = stage.cosines
+        if stage.cosines is None:
+            self.measure_every = max(plan.steps // MEASUREMENTS, BACKWARD_PASSES * len(tasks))
 
-    def _plan(self, stage: Stage, examples: TrainingSet, epoch: int) -> list[NDArray[np.int64]]:
-        return epoch_batches(
-            examples.sizes,
-            examples.lengths,
-            examples.rows,
-            budget=stage.batch_pieces,
-            sampling=stage.sampling,
-            seed=(self.recipe.seed, self.progress.stage, epoch),
-        )
+    def _chance(self, plan: Plan, tasks: list[str]) -> dict[str, float]:
+        """For each task the loss per unit of an untrained head, over the first batches that carry it."""
+        self.model.eval()
+        total: dict[str, float] = {}
+        units: dict[str, int] = {}
+        for rows in plan.epoch(0):
+            wanted = [name for name in tasks if units.get(name, 0) < CHANCE_UNITS]
+            if not wanted:
+                break
+            batch, targets = self._batch(plan.examples, rows, wanted)
+            for name, loss in self.model.chance(batch, targets, self.recipe.seed).items():
+                total[name] = total.get(name, 0.0) + float(loss.total)
+                units[name] = units.get(name, 0) + loss.units
+        return {name: total[name] / units[name] for name in total if units[name] and total[name] > 0}
 
-    def _pieces_used(self, examples: TrainingSet) -> Tensor:
+    def _pieces_used(self, plan: Plan) -> Tensor:
         """The ids of all pieces in the training examples, special ones included, sorted."""
         tokenizer = self.model.encoder.tokenizer
         special = [*tokenizer.single.pieces, *tokenizer.double.pieces, tokenizer.padding, tokenizer.unknown]
-        parts = [np.asarray(special, dtype=np.int64), *(part for i in examples.items for part in (i.ids, i.pair))]
-        return torch.from_numpy(np.unique(np.concatenate(parts)))
+        return torch.from_numpy(np.union1d(np.asarray(special, dtype=np.int64), plan.examples.pieces))
 
-    def _epoch(
-        self, stage: Stage, examples: TrainingSet, plan: Sequence[NDArray[np.int64]], steps: int
-    ) -> Iterator[Stepped]:
+    def _freeze(self, stage: Stage, steps: int) -> None:
+        """Freeze what does not learn right now."""
+        encoder, progress = self.model.encoder, self.progress
+        level = frozen_at(stage, encoder.depth - 1, epoch=progress.epoch, share=progress.step / max(1, steps))
+        if level != encoder.frozen:
+            encoder.freeze(level)
+
+    def _epoch(self, stage: Stage, plan: Plan) -> Iterator[Stepped]:
         progress, optimizer = self.progress, self.optimizer
         assert optimizer is not None
         self.model.train()
-        weights = {name: stage.weights.get(name, self.model.tasks[name].weight) for name in stage.tasks}
-        while progress.batch < len(plan):
+        epoch = plan.epoch(progress.epoch)
+        while progress.batch < len(epoch):
             start = time.perf_counter()
-            batches = plan[progress.batch : progress.batch + stage.accumulate]
+            self._freeze(stage, plan.steps)
+            batches = epoch[progress.batch : progress.batch + stage.accumulate]
             words = pieces = 0
             losses: dict[str, list[float]] = {}
+            cosines: Cosines = {}
+            measure = bool(self.measure_every) and (progress.step + 1) % int(self.measure_every or 1) == 0
             for rows in batches:
-                found = self._backward(examples, rows, weights, len(batches))
+                found, pulls = self._backward(plan.examples, rows, 1 / len(batches), measure=measure)
+                cosines |= pulls
                 for name, loss in found.items():
                     losses.setdefault(name, []).append(float(loss.total.detach()) / max(1, loss.units))
-                items = [examples.items[row] for row in rows]
+                items = [plan.examples.items[row] for row in rows]
                 words += sum(len(item.words) or item.length for item in items)
                 pieces += sum(item.length for item in items)
             norm = optimizer.step(progress.step)
             self._see_that_it_learns(norm)
             mean = {name: sum(values) / len(values) for name, values in losses.items()}
-            for name, value in mean.items():
-                total, count = progress.losses.get(name, [0.0, 0])
-                progress.losses[name] = [total + value, count + 1]
-            progress.batch += len(batches)
-            progress.step += 1
-            progress.words += words
+            progress.note_step(mean, cosines, batches=len(batches), words=words)
             seconds = time.perf_counter() - start
             progress.seconds += seconds
-            yield Stepped(stage.name, progress.epoch + 1, progress.step, steps, mean, norm, words, pieces, seconds)
+            yield Stepped(
+                stage.name, progress.epoch + 1, progress.step, plan.steps, mean, norm, words, pieces, seconds,
+                cosines,
+            )  # fmt: skip
 
     def _see_that_it_learns(self, norm: float) -> None:
         """A step whose gradient is no number is left out; many in a row mean that nothing will come of the run."""
@@ -171,34 +205,41 @@ class Training:
                 raise PolyheadError(f"The weights have run away: one of {name} is {largest:.3g}.", remedy=_SLOWER)
 
     def _backward(
-        self, examples: TrainingSet, rows: NDArray[np.int64], weights: dict[str, float], parts: int
-    ) -> dict[str, LossSum]:
+        self, examples: TrainingSet, rows: NDArray[np.int64], scale: float, *, measure: bool
+    ) -> tuple[dict[str, LossSum], Cosines]:
+        """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
+        losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)))
+        shared = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
+
+    def _batch(
+        self, examples: TrainingSet, rows: NDArray[np.int64], tasks: Sequence[str]
+    ) -> tuple[Batch, dict[str, Targets]]:
         encoder = self.model.encoder
         batch = encoder.collate([examples.items[row] for row in rows]).to(encoder.device)
         targets = {}
-        for name in weights:
+        for name in tasks:
             gold = [examples.targets[name][row] for row in rows]
             here = [i for i, target in enumerate(gold) if target is not None]
             targets[name] = Targets(here, [gold[i] for i in here])
-        losses = self.model.loss(batch, targets)
-        (combine(losses, weights, self.usual) / parts).backward()  # type: ignore[no-untyped-call]
-        return losses
+        return batch, targets
 
-    def _end_epoch(self, stage: Stage) -> EpochEnded:
+    def _end_epoch(self, stage: Stage, tasks: list[str]) -> EpochEnded:
         progress = self.progress
         assert self.optimizer is not None
         epoch = progress.epoch + 1
         with self.optimizer.averaged(self.model) as weights:
             self._see_that_it_stays(weights)
             start = time.perf_counter()
-            scores = self._score(stage)
+            scores = self._score(tasks)
             seconds = time.perf_counter() - start
             mean = mean_score(scores, self.model.tasks)
-            better = self._note_best(stage, epoch, scores, mean, weights)
+            better = self._note_best(stage, epoch, scores, mean, plain_weights(self.model, weights))
+        losses = {name: total / count for name, (total, count) in progress.losses.items()}
         record = EpochEnded(
             stage=stage.name,
             epoch=epoch,
-            losses={name: total / count for name, (total, count) in progress.losses.items()},
+            losses=losses,
             scores=scores,
             main={name: self.model.tasks[name].metric for name in scores},
             mean=mean,
@@ -207,15 +248,16 @@ class Training:
             seconds=progress.seconds,
             evaluation_seconds=seconds,
         )
-        progress.epoch, progress.batch = epoch, 0
-        progress.losses, progress.words, progress.seconds = {}, 0, 0.0
-        progress.waited = 0 if better else progress.waited + 1
+        if better or stage.keep == "last":
+            progress.scored = scores
+        progress.end_epoch(losses, better=better)
+        self.weighting.begin_epoch(progress.history)
         return record
 
-    def _score(self, stage: Stage) -> Scores:
+    def _score(self, tasks: Sequence[str]) -> Scores:
         self.model.eval()
-        gold = self.material.gold("dev", [self.model.tasks[name] for name in stage.tasks])
-        return score(self.model, gold, stage.tasks)
+        gold = self.material.gold("dev", [self.model.tasks[name] for name in tasks])
+        return score(self.model, gold, tasks)
 
     def _note_best(
         self, stage: Stage, epoch: int, scores: Scores, mean: float | None, weights: dict[str, Tensor]
@@ -248,15 +290,26 @@ class Training:
         else:
             assert self.optimizer is not None
             with self.optimizer.averaged(self.model) as weights:
-                kept = {name: value.clone() for name, value in weights.items()}
+                kept = {name: value.clone() for name, value in plain_weights(self.model, weights).items()}
+        detach(self.model)
         widen(self.model.encoder.transformer)
+        self.model.encoder.freeze(NOTHING)
         self.model.float().load_state_dict(kept)
         self.model.eval()
         self.optimizer = None
+        learnt = {name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks}
+        scores = progress.scored  # those of the epoch kept
+        if learnt - set(scores):
+            scores = self._score([name for name in self.model.tasks if name in learnt])
+        cosines = {pair: Cosine.of(*sums) for pair, sums in progress.cosines.items()}
         record = StageEnded(
-            stage.name, progress.epoch, best.epoch if best else progress.epoch, progress.epoch < stage.epochs
+            stage=stage.name,
+            epochs=progress.epoch,
+            kept=best.epoch if best else progress.epoch,
+            stopped_early=progress.epoch < stage.epochs,
+            scores=scores,
+            cosines=cosines,
+            against=[pair for pair, cosine in cosines.items() if cosine.against],
         )
-        progress.stage += 1
-        progress.epoch = progress.batch = progress.step = progress.waited = 0
-        progress.mean = None
+        progress.end_stage(scores)
         return record

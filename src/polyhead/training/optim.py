@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from polyhead.model import TRANSFORMER, Model
 from polyhead.nn.precision import halve_linear_weights
 from polyhead.nn.vocabulary import NarrowEmbedding
-from polyhead.recipe import Stage
+from polyhead.stage import Stage
 
 RATE_TIMES_WIDTH = 0.0768
 """The encoder's usual learning rate, times its width: wider encoders want smaller steps."""
 
+FOOT = 32
+"""How many times lower a slanted triangle is at its feet than at its tip."""
+
 AVERAGE = "average"
 """What the averaged weights are called in the optimizer's state."""
+
+START, OTHER = "start", "other"
+"""What the weights that the stage began with, and those beside the model's, are called there."""
 
 AVERAGE_EVERY = 4
 """The steps between two updates of the averaged weights: each goes through all weights, and neighbours are alike."""
@@ -28,13 +34,20 @@ def rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
     """What the highest learning rate is multiplied with at ``step`` of ``steps``, counted from 0."""
     rising = max(1, round(steps * warmup)) if warmup else 0
     if step < rising:
-        return (step + 1) / rising
+        return slanted((step + 1) / rising) if schedule == "slanted-triangular" else (step + 1) / rising
     done = (step - rising) / max(1, steps - rising)
+    if schedule == "slanted-triangular":
+        return slanted(max(0.0, 1.0 - done))
     if schedule == "linear":
         return max(0.0, 1.0 - done)
     if schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
     return 1.0
+
+
+def slanted(height: float) -> float:
+    """A slanted triangle's factor: from 1/32 at its feet to 1 at its tip (Howard and Ruder 2018)."""
+    return (1.0 + height * (FOOT - 1)) / FOOT
 
 
 class Optimizer:
@@ -46,44 +59,56 @@ class Optimizer:
     Beside the weights that learn there is their moving average over the last share ``stage.average`` of the steps
     so far (Polyak and Juditsky 1992; exponential, as in Tarvainen and Valpola 2017), which generalises better.
 
+    With ``stage.l2_sp`` each step also takes the encoder's weights a little back to where the stage began (Li et al.
+    2018), apart from the gradient's moments, as AdamW decays.
+
     Args:
-        model: The model; heads that do not take part have no gradient and stay as they are.
+        model: The model. Weights that may learn require a gradient; those that get none, because their head takes no
+            part or their layer is frozen for now, stay as they are.
         stage: Rates, decay, clipping and schedule.
         steps: How many steps the stage has.
+        others: Weights that learn beside the model's, as fast as heads do.
     """
 
-    def __init__(self, model: Model, stage: Stage, steps: int) -> None:
+    def __init__(
+        self, model: Model, stage: Stage, steps: int, others: Mapping[str, nn.Parameter] | None = None
+    ) -> None:
         self.stage = stage
         self.steps = steps
-        self.names = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.others = dict(others or {})
+        self.names = {name: p for name, p in model.named_parameters() if p.requires_grad} | self.others
         self.masters: dict[str, Tensor] = {}
         if model.precision == "bf16":
-            before = {name: p.detach().clone() for name, p in self.names.items()}
+            everything = dict(model.named_parameters())
+            before = {name: p.detach().clone() for name, p in everything.items()}
             halve_linear_weights(model)
-            self.masters = {name: before[name] for name, p in self.names.items() if p.dtype != torch.float32}
+            self.masters = {name: before[name] for name, p in everything.items() if p.dtype != torch.float32}
         spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
         self.averages: dict[str, Tensor] = {}
         self.average_every = max(1, min(AVERAGE_EVERY, steps // stage.epochs))  # each epoch sees another average
-        groups: dict[tuple[bool, bool], list[Tensor]] = {}
+        self.starts = {
+            name: self._updated(name).detach().clone()
+            for name in self.names
+            if stage.l2_sp and name.startswith(TRANSFORMER)
+        }
+        highest = _highest_rates(model, stage, self.names)
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, p in self.names.items():
             decayed = p.dim() > 1 and id(p) not in spared
-            groups.setdefault((name.startswith(TRANSFORMER), decayed), []).append(self._updated(name))
+            groups.setdefault((highest[name], decayed), []).append(self._updated(name))
+        self.rates = {name: rate for name, rate in highest.items() if name in self.starts}
         self.adamw = torch.optim.AdamW(
             [
-                {
-                    "params": params,
-                    "encoder": encoder,
-                    "lr": self._highest(encoder),
-                    "weight_decay": stage.weight_decay if decayed else 0.0,
-                }
-                for (encoder, decayed), params in groups.items()
+                {"params": params, "highest": rate, "lr": rate, "weight_decay": stage.weight_decay if decayed else 0.0}
+                for (rate, decayed), params in groups.items()
             ],
             fused=True,
         )
 
     def step(self, number: int) -> float:
         """Update the weights from their gradients, which are then cleared; returns the gradient's length."""
-        for name, master in self.masters.items():
+        learning = {name: master for name, master in self.masters.items() if name in self.names}
+        for name, master in learning.items():
             grad = self.names[name].grad
             master.grad = None if grad is None else grad.float()
         updated = [self._updated(name) for name in self.names]
@@ -94,10 +119,13 @@ class Optimizer:
         self.adamw.found_inf = torch.tensor(0.0 if math.isfinite(norm) else 1.0, device=grads[0].device)  # type: ignore[attr-defined]
         factor = rate_factor(number, self.steps, self.stage.warmup, self.stage.schedule)
         for group in self.adamw.param_groups:
-            group["lr"] = self._highest(group["encoder"]) * factor
+            group["lr"] = group["highest"] * factor
         self.adamw.step()
         with torch.no_grad():
-            for name, master in self.masters.items():
+            for name, start in self.starts.items():
+                if self.names[name].grad is not None and math.isfinite(norm):
+                    self._updated(name).lerp_(start, min(1.0, self.rates[name] * factor * self.stage.l2_sp))
+            for name, master in learning.items():
                 self.names[name].copy_(master)
                 master.grad = None
         self.clear()
@@ -127,7 +155,7 @@ class Optimizer:
             for name, average in self.averages.items():
                 self.names[name].copy_(average)
             try:
-                yield {name: self.averages.get(name, value) for name, value in model.state_dict().items()}
+                yield {n: self.averages.get(n, self.masters.get(n, v)) for n, v in model.state_dict().items()}
             finally:
                 for name, value in own.items():
                     self.names[name].copy_(value)
@@ -143,27 +171,42 @@ class Optimizer:
         for name in self.names:
             for key, value in self.adamw.state[self._updated(name)].items():
                 out[f"{key}/{name}"] = value
+        out |= {f"{START}/{name}": value for name, value in self.starts.items()}
+        out |= {f"{OTHER}/{name}": value.detach() for name, value in self.others.items()}
         return out | {f"{AVERAGE}/{name}": value for name, value in self.averages.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made."""
         for key, value in state.items():
             kind, _, name = key.partition("/")
-            if kind == AVERAGE:
-                self.averages[name] = value.to(self.names[name].device, copy=True)
-                continue
             updated = self._updated(name)
-            self.adamw.state[updated][kind] = value.to(updated.device, copy=True)
+            own = value.to(updated.device, copy=True)
+            if kind == AVERAGE:
+                self.averages[name] = own
+            elif kind == START:
+                self.starts[name] = own
+            elif kind == OTHER:
+                with torch.no_grad():
+                    updated.copy_(own)
+            else:
+                self.adamw.state[updated][kind] = own
 
     def full_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's weights in full precision, by name."""
         return {name: self.masters.get(name, value) for name, value in model.state_dict().items()}
 
-    def _highest(self, encoder: bool) -> float:
-        if not encoder:
-            return self.stage.head_learning_rate
-        assert self.stage.learning_rate is not None, "the recipe is resolved"
-        return self.stage.learning_rate
-
     def _updated(self, name: str) -> Tensor:
         return self.masters.get(name, self.names[name])
+
+
+def _highest_rates(model: Model, stage: Stage, names: Iterable[str]) -> dict[str, float]:
+    """Each weight's highest learning rate: the encoder's falls from layer to layer, heads have their own."""
+    assert stage.learning_rate is not None, "the recipe is resolved"
+    factors: dict[str, float] = {}
+    if stage.layer_decay < 1:
+        top = model.encoder.depth - 1
+        factors = {TRANSFORMER + n: stage.layer_decay ** (top - level) for n, level in model.encoder.levels().items()}
+    return {
+        name: stage.learning_rate * factors.get(name, 1.0) if name.startswith(TRANSFORMER) else stage.head_learning_rate
+        for name in names
+    }

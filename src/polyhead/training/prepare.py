@@ -83,6 +83,7 @@ class TrainingSet:
         lengths: The length of each example's longest row in pieces.
         rows: How many rows each example takes.
         left_out: How many examples carry no layer of the stage's tasks.
+        replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
     """
 
     sizes: list[int]
@@ -92,6 +93,12 @@ class TrainingSet:
     lengths: NDArray[np.int64]
     rows: NDArray[np.int64]
     left_out: int = 0
+    replayed: frozenset[int] = frozenset()
+
+    @property
+    def pieces(self) -> NDArray[np.int64]:
+        """The ids of all pieces in the examples, sorted, special ones left out. Shape (ids,)."""
+        return np.unique(np.concatenate([part for item in self.items for part in (item.ids, item.pair)]))
 
 
 @dataclass
@@ -111,8 +118,16 @@ class Material:
             if split in self.datasets[name].splits
         }
 
-    def training_set(self, tasks: Sequence[Task]) -> TrainingSet:
-        """The training examples that carry a layer of one of these tasks."""
+    def training_set(self, tasks: Sequence[Task], replayed: Sequence[Task] = ()) -> TrainingSet:
+        """The training examples that carry a layer of one of these tasks.
+
+        Args:
+            tasks: What the stage is about.
+            replayed: Tasks of earlier stages, which go on learning.
+        """
+        learning = {task.data for task in tasks}
+        tasks = [*tasks, *replayed]
+        again: set[int] = set()
         sizes: list[int] = []
         items: list[Pieces] = []
         left_out = 0
@@ -134,10 +149,12 @@ class Material:
                     target = gold.get(task.name)
                     targets[task.name].append(target)
                     units[task.name].append(0 if target is None else task.units(example))
+            if name not in learning:
+                again.add(len(sizes))
             sizes.append(taken)
         lengths, rows = self.encoder.measure(items)
         counts = {name: np.asarray(numbers, dtype=np.int64) for name, numbers in units.items()}
-        return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out)
+        return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, frozenset(again))
 
     def _items(self, name: str, split: str) -> list[Pieces]:
         if (name, split) not in self.pieces:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 from polyhead.scoring import Scores
 
@@ -19,6 +20,7 @@ class StageStarted:
         epochs: How many epochs are planned.
         steps: How many steps of the optimizer are planned in all.
         done: How many of them were done before.
+        learning: How many weights of the ``encoder`` learn, and how many it has (``of``).
     """
 
     stage: str
@@ -28,6 +30,7 @@ class StageStarted:
     epochs: int
     steps: int
     done: int
+    learning: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Stepped:
         words: How many words the step read (pieces for raw text).
         pieces: How many pieces the step read, filling left out.
         seconds: How long it took.
+        cosines: For each two tasks ("a b") the cosine between their gradients, if it was measured.
     """
 
     stage: str
@@ -55,6 +59,7 @@ class Stepped:
     words: int
     pieces: int
     seconds: float
+    cosines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,33 @@ class EpochEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Cosine:
+    """The cosine between two tasks' gradients, measured at several steps.
+
+    Attributes:
+        mean: From -1 to 1.
+        error: The standard error of the mean.
+        measured: At how many steps.
+    """
+
+    mean: float
+    error: float
+    measured: int
+
+    @classmethod
+    def of(cls, number: float, total: float, squares: float) -> Cosine:
+        """From the number of measurements, their sum and the sum of their squares."""
+        mean = total / number
+        variance = max(0.0, squares / number - mean**2) * number / max(1.0, number - 1)
+        return cls(mean, math.sqrt(variance / number), int(number))
+
+    @property
+    def against(self) -> bool:
+        """Whether the two pull apart for long: below 0 by three standard errors, over ten measurements or more."""
+        return self.measured >= 10 and self.mean + 3 * self.error < 0
+
+
+@dataclass(frozen=True, slots=True)
 class StageEnded:
     """A stage is over and its weights are chosen.
 
@@ -95,12 +127,18 @@ class StageEnded:
         epochs: How many were done.
         kept: The epoch whose weights are handed on.
         stopped_early: Whether patience ran out.
+        scores: On the dev splits, with the weights kept, of every task learnt in this stage or before.
+        cosines: For each two tasks ("a b") the cosine between their gradients of the encoder, over the stage.
+        against: Those pairs that pulled apart.
     """
 
     stage: str
     epochs: int
     kept: int
     stopped_early: bool
+    scores: Scores
+    cosines: dict[str, Cosine]
+    against: list[str]
 
 
 Record = StageStarted | Stepped | EpochEnded | StageEnded

@@ -28,6 +28,7 @@ from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import score
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.learning import see_extras
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
 from polyhead.training.prepare import Material, load_datasets, prepare_tasks
@@ -121,9 +122,7 @@ def resume(
             )
     saved = load_checkpoint(folder)
     if saved is not None:
-        training.progress, weights, training.optimizer_state = saved
-        training.checkpointed = training.progress.files()
-        training.model.load_state_dict(weights)
+        training = Training(training.recipe, training.model, training.material, folder, saved)
     return _finish(training, watch, checkpoint_seconds)
 
 
@@ -150,6 +149,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     model = Model(encoder, tasks, info).to(device)
     model.precision = precision
     _check_patience(recipe, datasets)
+    see_extras(recipe.stages)
     facts = {
         "polyhead": __version__,
         "torch": torch.__version__,
@@ -183,7 +183,10 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    scores = {split: score(model, training.material.gold(split, tasks), names) for split in ("dev", "test")}
+    dev = progress.stages[-1]
+    if set(names) - set(dev):  # some task was in no stage
+        dev = score(model, training.material.gold("dev", tasks), names)
+    scores = {"dev": dev, "test": score(model, training.material.gold("test", tasks), names)}
     scores = {split: figures for split, figures in scores.items() if figures}
     prune_best(folder, progress.files())
     write_json(folder / "scores.json", scores)
