@@ -94,7 +94,8 @@ def write_recipe(
 
 def outcome(run: Path) -> dict[str, Any]:
     """What two runs of one recipe must have in common: every byte of weights and scores, the log but for times."""
-    names = [*(run / "model").rglob("*"), *(run / "best").rglob("*"), run / "scores.json", run / "recipe.toml"]
+    facts = [run / name for name in ("scores.json", "stages.json", "recipe.toml")]
+    names = [*(run / "model").rglob("*"), *(run / "best").rglob("*"), *facts]
     files = {str(path.relative_to(run)): path.read_bytes() for path in names if path.is_file()}
     return {"log": log(run), **files}
 

@@ -20,7 +20,7 @@ SENTENCE = "Maria from Lindqvist Travel rebooked my flight to Porto, and it didn
 
 
 _FILES = (
-    *("recipe.toml", "run.json", "log.jsonl", "scores.json", "best/tasks.json", "best/*.safetensors"),
+    *("recipe.toml", "run.json", "log.jsonl", "scores.json", "stages.json", "best/tasks.json", "best/*.safetensors"),
     *("checkpoints/*.json", "checkpoints/*.safetensors", "model/*.json", "model/*.safetensors"),
     *(f"*.[0-9]*{UNFINISHED}", f"*.[0-9]*{UNFINISHED}/*"),
 )

@@ -87,19 +87,18 @@ class Model(nn.Module):
                 if target.rows
             }
 
-    def chance(self, batch: Batch, targets: Mapping[str, Targets], seed: int) -> dict[str, LossSum]:
-        """As ``loss``, of new heads that know nothing; the model's own, and torch's random state, stay as they are.
+    def chance(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
+        """As ``loss``, of heads whose weights are all 0, which so hold every answer for as likely as any other.
 
-        Args:
-            batch: The examples.
-            targets: The gold of each task.
-            seed: Where the new heads' random weights start.
+        The model's own heads, and torch's random state, stay as they are.
         """
         own = dict(self.heads._modules)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
             for name in targets:
-                self.heads._modules[name] = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
+                blank = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
+                for weight in blank.parameters():
+                    weight.zero_()
+                self.heads._modules[name] = blank
             try:
                 return self.loss(batch, targets)
             finally:

@@ -129,7 +129,7 @@ class Stage(BaseModel):
     normalise: Literal["units", "chance"] = Field(
         default="units",
         description="What a task's loss is divided by before its weight: its units, that is words or texts; or also "
-        "the loss of an untrained head, so that all tasks start at 1.",
+        "the loss of a head that knows nothing, so that every task begins near 1.",
     )
     cosines: int | None = Field(
         default=None,

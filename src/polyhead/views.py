@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -50,6 +51,37 @@ def scores_table(scores: Scores, title: str) -> Table:
     return table
 
 
+def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table:
+    """What each stage gained and forgot: a row for each task, a column for each stage.
+
+    Args:
+        stages: What a run's ``stages.json`` holds.
+        main: The name of each task's main figure.
+    """
+    table = Table(title="dev after each stage, and what it gained or lost", title_justify="left", show_edge=False)
+    table.add_column("task")
+    for stage in stages:
+        table.add_column(stage["stage"], justify="right")
+    for task in stages[-1]["scores"]:
+        cells, before = [], None
+        for stage in stages:
+            value = stage["scores"].get(task, {}).get(main[task])
+            cells.append(_change(main[task], before, value))
+            before = value if value is not None else before
+        table.add_row(f"{task} {main[task]}", *cells)
+    return table
+
+
+def _change(name: str, before: float | None, value: float | None) -> str:
+    """A figure, and by how much it is another than before."""
+    if value is None:
+        return "-"
+    if before is None:
+        return figure(name, value)
+    sign = "+" if value >= before else "-"
+    return f"{figure(name, value)} ({sign}{figure(name, abs(value - before))})"
+
+
 class Watcher:
     """Shows a run as it goes: a bar with loss, words per second and time left, and a line for each epoch."""
 
@@ -87,6 +119,8 @@ class Watcher:
         """The scores of the finished run, and what can be done with it."""
         for split, scores in run.scores.items():
             show(scores_table(scores, f"scores on {split}"))
+        if len(run.stages) > 1 and run.stages[-1]["scores"]:
+            show(stages_table(run.stages, run.main_figures))
         took = time.monotonic() - self.started
         note = f"Finished in {took:.0f} s. The model is in {run.folder}: try polyhead predict {run.folder}"
         self.console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -104,7 +138,9 @@ class Watcher:
         tasks = ", ".join(record.tasks)
         left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
         epochs = counted(record.epochs, "epoch")
-        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {epochs}")
+        learning, whole = record.learning["encoder"], record.learning["of"]
+        part = "" if learning == whole else f"; {learning:,} weights of the encoder learn, of {whole:,}"
+        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {epochs}{part}")
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         self.bar = self.progress.add_task(record.stage, total=record.steps, completed=record.done, loss="-", speed="-")
@@ -127,6 +163,14 @@ class Watcher:
         self._say(f"epoch {record.epoch}: {result}  ({record.words_per_second:,.0f} words/s){mark}")
 
     def _end(self, record: StageEnded) -> None:
+        for pair in record.against:
+            first, second = pair.split()
+            cosine = record.cosines[pair]
+            self.tell(
+                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f} "
+                f"(standard error {cosine.error:.2f}, {cosine.measured} steps). If one loses by the other, try "
+                f'combine = "upgrad" or "pcgrad", other weights, or a stage for each'
+            )
         early = " (no better mean for a while)" if record.stopped_early else ""
         epochs = counted(record.epochs, "epoch")
         self._say(f"stage {record.stage} ended after {epochs}{early}; kept epoch {record.kept}")

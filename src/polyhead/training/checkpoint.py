@@ -52,7 +52,7 @@ class Progress:
         waited: The number of epochs without a better mean score.
         history: For each epoch done in this stage each task's mean loss.
         cosines: For each two tasks, over this stage, the number of cosines measured, their sum and their squares' sum.
-        chance: For each task of this stage the loss of an untrained head, where losses are divided by it.
+        chance: For each task of this stage the loss of a head that knows nothing, where losses are divided by it.
         scored: The dev scores of the epoch whose weights would be kept if the stage ended now.
         stages: For each stage done the scores on the dev splits, of all tasks learnt until then.
         mean: The stage's best weights by the mean of all tasks.

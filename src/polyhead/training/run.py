@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polyhead.data import DataSpec
 from polyhead.data.dataset import SPLITS
@@ -16,6 +17,9 @@ from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.scoring import Gold, Scores, score
 from polyhead.training.prepare import load_datasets
+
+STAGES = "stages.json"
+"""The file of a run that says what came out of each stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,23 @@ class Run:
             unfinished = (folder / "recipe.toml").exists()
             remedy = f"Finish it: polyhead train --resume {folder}" if unfinished else "Check the path."
             raise PolyheadError(f"There is no finished run in {str(folder)!r}.", remedy=remedy) from error
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """For each stage its name (``stage``), its ``tasks``, and the dev ``scores`` of all tasks learnt until its end.
+        A run of an older version has none.
+
+        Raises:
+            PolyheadError: The file is damaged.
+        """
+        path = self.folder / STAGES
+        stages: list[dict[str, Any]] = read_json(path, "stages")["stages"] if path.exists() else []
+        return stages
+
+    @property
+    def main_figures(self) -> dict[str, str]:
+        """The name of each task's main figure."""
+        return {name: task.metric for name, task in self.recipe.make_tasks().items()}
 
     @property
     def recipe(self) -> Recipe:

@@ -33,7 +33,7 @@ from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
 from polyhead.training.prepare import Material, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.run import Run
+from polyhead.training.run import STAGES, Run
 from polyhead.version import __version__
 
 try:
@@ -189,9 +189,16 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
     scores = {"dev": dev, "test": score(model, training.material.gold("test", tasks), names)}
     scores = {split: figures for split, figures in scores.items() if figures}
     prune_best(folder, progress.files())
+    write_json(folder / STAGES, {"stages": _stages(training)})
     write_json(folder / "scores.json", scores)
     _remove_checkpoints(folder)
     return Run(folder, scores)
+
+
+def _stages(training: Training) -> list[dict[str, Any]]:
+    """What ``stages.json`` says of the stages of a finished run."""
+    stages = zip(training.recipe.stages, training.progress.stages, strict=True)
+    return [{"stage": stage.name, "tasks": stage.tasks, "scores": scores} for stage, scores in stages]
 
 
 class _Log:
