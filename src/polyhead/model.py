@@ -82,7 +82,7 @@ class Model(nn.Module):
         with autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, target in targets.items() if target.rows])
             return {
-                name: self.head(name).loss(encoding.select(target.rows, self.mix(name)), target.gold)
+                name: self.head(name).loss(self._read(encoding, name, target.rows), target.gold)
                 for name, target in targets.items()
                 if target.rows
             }
@@ -114,7 +114,7 @@ class Model(nn.Module):
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, rows in wanted.items() if len(rows)])
             return {
-                name: self.head(name).predict(encoding.select(rows, self.mix(name))) if len(rows) else []
+                name: self.head(name).predict(self._read(encoding, name, rows)) if len(rows) else []
                 for name, rows in wanted.items()
             }
 
@@ -122,6 +122,10 @@ class Model(nn.Module):
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
         encoding: Encoding = self.encoder(batch, all_layers=any(name in self.mixes for name in names))
         return encoding
+
+    def _read(self, encoding: Encoding, name: str, rows: Sequence[int]) -> Encoding:
+        """What a task's head reads of an encoding: some examples, its own mix of layers, its pieces of words."""
+        return encoding.select(rows, self.mix(name), self.tasks[name].word)
 
     def use(self, precision: Precision) -> Model:
         """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""

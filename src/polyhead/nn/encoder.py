@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +31,10 @@ _QUERIES = ("query", "q_lin", "query_proj", "q_proj", "q")
 """What the families call the projection that only an attention module has."""
 
 
+Piece: TypeAlias = Literal["first", "last", "mean"]
+"""Which of its pieces stands for a word."""
+
+
 class Encoding:
     """What the encoder made of a batch. Views are made when first asked for.
 
@@ -43,6 +47,8 @@ class Encoding:
     def __init__(self, layers: Sequence[Tensor], batch: Batch) -> None:
         self.layers = layers
         self.batch = batch
+        self.piece: Piece = "first"
+        self._views: dict[str, Tensor] = {}
         self.texts: Sequence[tuple[str, ...]] = batch.texts
         self.counts: Sequence[int] = [len(words) for words in batch.texts]
 
@@ -50,15 +56,17 @@ class Encoding:
         """The number of examples."""
         return len(self.counts)
 
-    def select(self, chosen: Sequence[int], mix: LayerMix | None = None) -> Encoding:
+    def select(self, chosen: Sequence[int], mix: LayerMix | None = None, piece: Piece | None = None) -> Encoding:
         """The encoding of some of the examples, in the given order; nothing is encoded again.
 
         Args:
             chosen: The examples, by their place in the batch.
             mix: What makes one layer of all; without it views are of the last one.
+            piece: Which of its pieces a word's vector is; by default as here, which at first is the first.
         """
         everything = list(chosen) == list(range(len(self)))
-        return self if everything and mix is None else _Selection(self, chosen, mix)
+        same = everything and mix is None and piece in (None, self.piece)
+        return self if same else _Selection(self, chosen, mix, piece)
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -72,18 +80,27 @@ class Encoding:
 
     @cached_property
     def flat_words(self) -> Tensor:
-        """The first piece of every word, one text after the other, nothing filled up. Shape (all words, width)."""
-        return self._first_pieces(self.layers[-1])
+        """The vector of every word, one text after the other, nothing filled up: its first piece, if nothing else was
+        selected. Shape (all words, width)."""
+        return self.word_view("first")
 
     @cached_property
     def sentence_layers(self) -> Tensor:
         """As ``sentence``, of every layer. Shape (layers, batch, width)."""
         return torch.stack([self._mean(layer) for layer in self.layers])
 
-    @cached_property
-    def flat_word_layers(self) -> Tensor:
-        """As ``flat_words``, of every layer. Shape (layers, all words, width)."""
-        return torch.stack([self._first_pieces(layer) for layer in self.layers])
+    def word_view(self, piece: Piece) -> Tensor:
+        """Every word of the batch by one of its pieces, or their mean. Shape (all words, width)."""
+        return self._view(piece, lambda: self._words_of(self.layers[-1], piece))
+
+    def word_layers_view(self, piece: Piece) -> Tensor:
+        """As ``word_view``, of every layer. Shape (layers, all words, width)."""
+        return self._view(f"{piece} of layers", lambda: torch.stack([self._words_of(x, piece) for x in self.layers]))
+
+    def _view(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        if name not in self._views:
+            self._views[name] = make()
+        return self._views[name]
 
     @cached_property
     def word_mask(self) -> Tensor:
@@ -94,7 +111,7 @@ class Encoding:
 
     @cached_property
     def words(self) -> Tensor:
-        """The first piece of every word, filled up to the longest text. Shape (batch, words, width)."""
+        """The vector of every word, filled up to the longest text. Shape (batch, words, width)."""
         return self.pad(self.flat_words)
 
     def pad(self, flat: Tensor) -> Tensor:
@@ -104,8 +121,16 @@ class Encoding:
         out = flat.new_zeros(len(self), max(self.counts), flat.shape[-1])
         return out.masked_scatter(self.word_mask[:, :, None], flat)
 
-    def _first_pieces(self, layer: Tensor) -> Tensor:
-        return layer.reshape(-1, layer.shape[-1]).index_select(0, self.batch.words)
+    def _words_of(self, layer: Tensor, piece: Piece) -> Tensor:
+        flat = layer.reshape(-1, layer.shape[-1])
+        if piece != "mean":
+            return flat.index_select(0, self.batch.words if piece == "first" else self.batch.lasts)
+        counts = self.batch.lasts - self.batch.words + 1
+        owners = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        within = torch.arange(len(owners), device=counts.device) - (counts.cumsum(0) - counts)[owners]
+        pieces = flat.index_select(0, self.batch.words[owners] + within)
+        total = flat.new_zeros(len(counts), flat.shape[1]).index_add(0, owners, pieces)
+        return total / counts[:, None].to(total.dtype)
 
     def _mean(self, layer: Tensor) -> Tensor:
         hidden, mask, owners = layer.float(), self.batch.mask, self.batch.owners  # sums want full precision
@@ -123,12 +148,14 @@ class Encoding:
 
 
 class _Selection(Encoding):
-    """Some examples of an encoding, or another mix of its layers."""
+    """Some examples of an encoding, another mix of its layers, or other pieces of its words."""
 
-    def __init__(self, whole: Encoding, chosen: Sequence[int], mix: LayerMix | None) -> None:
+    def __init__(self, whole: Encoding, chosen: Sequence[int], mix: LayerMix | None, piece: Piece | None) -> None:
         super().__init__(whole.layers, whole.batch)
         self.whole = whole
         self.mix = mix
+        self.own_piece = piece
+        self.piece = piece or whole.piece
         self.chosen = list(chosen)
         self.texts = [whole.texts[i] for i in self.chosen]
         self.counts = [whole.counts[i] for i in self.chosen]
@@ -151,13 +178,16 @@ class _Selection(Encoding):
     @cached_property
     def flat_words(self) -> Tensor:
         if self.mix is None:
-            return self.whole.flat_words.index_select(0, self._words)
-        mixed: Tensor = self.mix(self.flat_word_layers)
+            words = self.whole.flat_words if self.own_piece is None else self.whole.word_view(self.own_piece)
+            return words.index_select(0, self._words)
+        mixed: Tensor = self.mix(self.word_layers_view(self.piece))
         return mixed
 
-    @cached_property
-    def flat_word_layers(self) -> Tensor:
-        layers = self.whole.flat_word_layers
+    def word_view(self, piece: Piece) -> Tensor:
+        return self._view(piece, lambda: self.whole.word_view(piece).index_select(0, self._words))
+
+    def word_layers_view(self, piece: Piece) -> Tensor:
+        layers = self.whole.word_layers_view(piece)
         everything = self.chosen == list(range(len(self.whole)))
         return layers if everything else layers.index_select(1, self._words)
 

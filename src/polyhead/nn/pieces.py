@@ -42,6 +42,11 @@ class Pieces:
         """The number of pieces of both texts, without special pieces."""
         return len(self.ids) + len(self.pair)
 
+    @property
+    def lasts(self) -> Ints:
+        """For each word the index of its last piece in ``ids``, the one before the next word's. Shape (words,)."""
+        return np.append(self.starts[1:], len(self.ids))[: len(self.starts)] - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Specials:

@@ -43,6 +43,7 @@ class Task(ABC):
         dropout: The share of values of the encoding that are dropped before the head, in training.
         encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
             about words mix, and heads about whole texts take the last.
+        word: Which of its pieces stands for a word: the first, the last, or the mean of all.
     """
 
     kind: ClassVar[type] = str
@@ -60,6 +61,7 @@ class Task(ABC):
     weight: float = 1.0
     dropout: float = 0.2
     encoder_layers: Literal["mix", "last"] | None = None
+    word: Literal["first", "last", "mean"] = "first"
 
     def __post_init__(self) -> None:
         if not self.layer:
