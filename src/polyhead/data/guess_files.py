@@ -66,7 +66,7 @@ def known_format(path: Path) -> str:
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        yield from lines(path)
+        yield from lines(path, returns=True)
     except PolyheadError as error:
         if error.line is None:
             raise
@@ -153,11 +153,11 @@ def table(path: Path, format_: str) -> tuple[list[list[str]], str]:
     """
     delimiter = "\t"
     if format_ == "csv":
-        first = [line for _, line in islice(lines(path), _FIRST) if line.strip()]
+        first = [line for _, line in islice(lines(path, returns=True), _FIRST) if line.strip()]
         fits = {sign: min(widths) if len(widths := _widths(first, sign)) == 1 else 0 for sign in ",;\t"}
         delimiter = max(fits, key=lambda sign: fits[sign])
-    if format_ == "csv" or is_quoted(lines(path)):
-        rows = quoted_rows(lines(path), delimiter, str(path))
+    if format_ == "csv" or is_quoted(lines(path, returns=True)):
+        rows = quoted_rows(lines(path, returns=True), delimiter, str(path))
         found = sample(row for _, row in rows if any(row))
     else:
         found = sample(line.split("\t") for _, line in lines(path) if line.strip())
