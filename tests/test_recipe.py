@@ -260,6 +260,27 @@ def test_a_layer_whose_name_answers_cannot_have(layer: str) -> None:
         make_recipe({"data": {"a": {"train": "x.conllu", "comments": {layer: "abc"}}}, "tasks": {"t": task}})
 
 
+@pytest.mark.parametrize(
+    ("layers", "keys"),
+    [
+        ({"sure": "x", "it": "x_confidence"}, {}),
+        ({"sure": "x", "y": "x", "it": "sure_confidence"}, {}),  # two tasks of one layer answer under their own names
+        ({"sure": "x", "it": "y"}, {"x": "A", "y": "A_confidence"}),
+    ],
+)
+def test_no_answer_is_called_as_the_confidence_of_another(
+    tmp_path: Path, layers: dict[str, str], keys: dict[str, str]
+) -> None:
+    tasks = "".join(f'[tasks.{t}]\ntype = "classification"\ndata = "a"\nlayer = "{x}"\n' for t, x in layers.items())
+    text = f'[data.a]\ntrain = "x.conllu"\n{f"comments = {json.dumps(keys)}".replace(":", "=")}\n{tasks}'
+    error = fault(tmp_path, text)
+    assert error.what.startswith(f"tasks.it.layer = {layers['it']!r}, ")
+    assert "the confidence of tasks.sure" in error.what
+    assert error.line == text.count("\n"), "that of the last layer"
+    assert "another name" in error.remedy
+    load(tmp_path, text.replace("_confidence", "_sure"))
+
+
 def test_a_table_without_a_file() -> None:
     tables = {"data": {"a": {"train": "x.conllu"}}, "tasks": {"t": {"type": "parsing", "data": "a"}}}
     assert make_recipe(tables).stages[0].tasks == ["t"]

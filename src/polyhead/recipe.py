@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
-from polyhead.data.writers import is_key
+from polyhead.data.writers import is_key, set_apart, taken_for_confidence
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
@@ -212,13 +213,15 @@ def _check_tasks(recipe: Recipe) -> None:
             raise PolyheadError(f"tasks.{name!r}: the name has other characters than {_NAME_IN_WORDS}.")
         if "type" not in table:
             raise PolyheadError(f"tasks.{name} has no type.", remedy='Add one, such as type = "tagging".')
-    for name, task in recipe.make_tasks().items():
+    tasks = recipe.make_tasks()
+    for name, task in tasks.items():
         if task.data not in recipe.data:
             raise PolyheadError(
                 f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
                 remedy=nearest(task.data, recipe.data),
             )
         _check_layer_name(name, task.layer, recipe.data[task.data])
+    _check_confidences(tasks, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
@@ -235,7 +238,7 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
     """A layer's name becomes a field of the answers in JSON, and a key in CoNLL-U."""
     if layer in RESERVED:
         what = "but that name has a meaning of its own"
-    elif not is_key(spec.misc.get(layer) or spec.comments.get(layer) or layer):
+    elif not is_key(_key(layer, spec)):
         what = "which cannot be a key of CoNLL-U: it is blank or holds '=', '|' or a line break"
     else:
         return
@@ -243,6 +246,23 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
         f"tasks.{task}.layer = {layer!r}, {what}.",
         remedy=f"Give the layer another name in the dataset, as layers = {{ {task} = {json.dumps(layer)} }}.",
     )
+
+
+def _key(layer: str, spec: DataSpec) -> str:
+    return spec.misc.get(layer) or spec.comments.get(layer) or layer
+
+
+def _check_confidences(tasks: Mapping[str, Task], data: Mapping[str, DataSpec]) -> None:
+    """How sure a task is stands beside its answers under a name that no other task's answers may have."""
+    fields = set_apart({name: task.layer for name, task in tasks.items()})
+    for names in (fields, {name: _key(task.layer, data[task.data]) for name, task in tasks.items()}):
+        if clash := taken_for_confidence(names):
+            sure, other = clash
+            raise PolyheadError(
+                f"tasks.{other}.layer = {tasks[other].layer!r}, but answers have {names[other]!r} for the confidence of "
+                f"tasks.{sure}, too.",
+                remedy="Give one of the two layers another name in its dataset, or one of the tasks.",
+            )
 
 
 def named_stages(recipe: Recipe) -> Recipe:

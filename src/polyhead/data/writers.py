@@ -7,6 +7,7 @@ layer takes the place of the gold one. The readers of this package read the same
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -29,6 +30,28 @@ _HEAD, _DEPREL, _MISC = 6, 7, 9
 _NOTHING = "_"
 _DIGITS = 4  # Of a confidence.
 _ONE_LINE = str.maketrans("\t\r\n", "   ")
+
+
+# --- names ---
+
+
+def set_apart(wishes: Mapping[str, str]) -> dict[str, str]:
+    """The name that each owner wishes for its answers, or the owner's own where others wish for the same."""
+    names = dict(wishes)
+    while twice := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {owner: _own(owner) if name in twice else name for owner, name in names.items()}
+    return names
+
+
+def _own(owner: str) -> str:
+    return f"{owner}_" if owner in RESERVED else owner
+
+
+def taken_for_confidence(names: Mapping[str, str]) -> tuple[str, str] | None:
+    """Two owners of names, the second of whose names is that of the first one's confidence; None if there are none."""
+    owners = {name: owner for owner, name in names.items()}
+    found = ((owner, owners.get(name + CONFIDENCE)) for owner, name in names.items())
+    return next(((owner, other) for owner, other in found if other is not None), None)
 
 
 # --- CoNLL-U ---
