@@ -614,6 +614,34 @@ def test_data_check_and_new(folder: Path, tiny_encoder: Path, tmp_path: Path, mo
     assert "such a file already" in fault("new", folder / "texts.csv", "-o", "new.toml").what
 
 
+@pytest.mark.parametrize(
+    ("wrong", "what", "at"),
+    [
+        ('encoder = "minlm"\n', "There is no encoder 'minlm'", "encoder ="),
+        ('encoder = "./none"\n', "There is no encoder folder", "encoder ="),
+        ('[encoder]\nwindow = 9\nname = "minlm"\n', "There is no encoder 'minlm'", "name ="),
+        ('[encoder]\nname = "TINY"\nwindow = 4096\n', "encoder.window = 4096 does not fit", "window ="),
+        ('encoder = { name = "TINY", window = 2 }\n', "encoder.window = 2 does not fit", "encoder ="),
+        ('encoder = "TINY"\ndevice = "cpuu"\n', "device = 'cpuu' is not to be had here", "device ="),
+        ('encoder = "TINY"\n[[stages]]\n[[stages]]\npatience = 3\n', "stages[2].patience = 3, but none", "patience ="),
+    ],
+)
+def test_data_check_finds_what_training_would(
+    folder: Path, tiny_encoder: Path, tmp_path: Path, wrong: str, what: str, at: str
+) -> None:
+    data = f'[data.table]\ntrain = "{folder / "texts.csv"}"\n'
+    text = wrong.replace("TINY", str(tiny_encoder)) + data + LABEL
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text, encoding="utf-8")
+    error = fault("data", "check", recipe)
+    assert error.what.startswith(what)
+    assert error.remedy
+    assert error.file == str(recipe)
+    assert text.split("\n")[(error.line or 0) - 1].startswith(at)
+    assert str(fault("train", recipe, "--output", tmp_path / "run")) == str(error)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["data", "check"], ["new"], ["demo"]])
 def test_help_has_an_example(command: list[str]) -> None:
     out = call(*command, "--help").output

@@ -6,19 +6,19 @@ import json
 import re
 import sys
 import tomllib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
 from polyhead.data.writers import is_key, set_apart, taken_for_confidence
-from polyhead.errors import PolyheadError, nearest
+from polyhead.errors import PolyheadError, in_recipe, nearest
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
 
@@ -118,6 +118,21 @@ class Recipe(BaseModel):
         min_length=1,
     )
     base: Path = Field(default=Path(), exclude=True, strict=False)
+    _source: tuple[Path, str] | None = PrivateAttr(default=None)
+
+    @contextmanager
+    def blamed(self, key: str = "") -> Iterator[None]:
+        """What the block finds wrong, and names no file for, is told as a fault of the recipe's file, with its line.
+
+        Args:
+            key: The key at fault, for messages that do not begin with one.
+        """
+        try:
+            yield
+        except PolyheadError as error:
+            if error.file is not None or self._source is None:
+                raise
+            raise in_recipe(error, *self._source, key) from error
 
     @property
     def encoder_spec(self) -> EncoderSpec:
@@ -183,12 +198,13 @@ def load_recipe(path: str | Path) -> Recipe:
         where = int(found[1]) if found else None
         raise PolyheadError(f"This is not TOML: {error}.", file=path, line=where, remedy="Mend the line.") from error
     try:
-        return make_recipe(table, base=path.parent.resolve())
+        recipe = make_recipe(table, base=path.parent.resolve())
     except PolyheadError as error:
-        if error.file is None:
-            line = _line_of(text, error.what)
-            raise PolyheadError(error.what, remedy=error.remedy, file=path, line=line) from error
-        raise
+        if error.file is not None:
+            raise
+        raise in_recipe(error, path, text) from error
+    recipe._source = path, text
+    return recipe
 
 
 def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
@@ -259,8 +275,8 @@ def _check_confidences(tasks: Mapping[str, Task], data: Mapping[str, DataSpec]) 
         if clash := taken_for_confidence(names):
             sure, other = clash
             raise PolyheadError(
-                f"tasks.{other}.layer = {tasks[other].layer!r}, but answers have {names[other]!r} for the confidence of "
-                f"tasks.{sure}, too.",
+                f"tasks.{other}.layer = {tasks[other].layer!r}, but {names[other]!r} is what answers call "
+                f"the confidence of tasks.{sure}.",
                 remedy="Give one of the two layers another name in its dataset, or one of the tasks.",
             )
 
@@ -331,42 +347,6 @@ def _description(place: list[int | str]) -> str:
         if model and key in model.model_fields:
             return f"{key}: {model.model_fields[key].description}"
     return ""
-
-
-def _line_of(text: str, what: str) -> int | None:
-    """The line of the key that a message speaks of, or of the table around it."""
-    unknown = re.search(r"unknown key '([^']*)'", what)
-    named = re.match(rf"{_KEY}(?:\[\d+\]|\.{_KEY})*", what)
-    places = [named[0] if named and not what.startswith("The ") else "", unknown[1] if unknown else ""]
-    parts = tuple(part for place in places for part in _parts(place))
-    lines = _lines(text)
-    while parts and parts not in lines:
-        parts = parts[:-1]
-    return lines.get(parts)
-
-
-_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and of each key that starts a line; tables of a list are numbered from 1."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    tables: Counter[str] = Counter()
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := re.match(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]", line):
-            first, *rest = table = _parts(header[2])
-            tables[first] += header[1] == "[["
-            table = (first, str(tables[first]), *rest) if tables[first] else table
-            lines.setdefault(table, number)
-        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
-            lines.setdefault((*table, *_parts(key[1])), number)
-    return lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
 
 
 def _absolute(spec: DataSpec, base: Path) -> dict[str, Any]:
