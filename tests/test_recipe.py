@@ -171,6 +171,26 @@ def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str
     assert text.split("\n")[error.line - 1].startswith(start)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/a"])
+@pytest.mark.parametrize(
+    ("old", "start"),
+    [
+        ('encoder = "minilm"', "encoder ="),
+        ('encoder = { name = "minilm" }', "encoder ="),
+        ('train = "train.conllu"', "train ="),
+        ('dev = "dev.conllu"', "dev ="),
+        ('"b.csv"]', "train = ["),
+    ],
+)
+def test_what_cannot_be_a_path(tmp_path: Path, path: str, old: str, start: str) -> None:
+    good = GOOD.replace('encoder = "minilm"', old) if "{" in old else GOOD
+    text = good.replace(old, re.sub('"[^"]*"', lambda _: json.dumps(path), old), 1)
+    error = fault(tmp_path, text)
+    assert repr(path) in error.what
+    assert ("a NUL character" if "\0" in path else "there is no user for '~nobody-of-this-name'") in error.what
+    assert text.split("\n")[(error.line or 0) - 1].startswith(start)
+
+
 def test_a_value_of_several_kinds_names_them_all(tmp_path: Path) -> None:
     error = fault(tmp_path, GOOD.replace("sampling = 2.0", 'sampling = "unifrm"'))
     assert "'proportional' or 'uniform', or a valid number" in error.what

@@ -45,6 +45,21 @@ def whole(path: Path) -> Iterator[Path]:
         raise refused(error, path, "Cannot write") from error
 
 
+def possible(path: str) -> str:
+    """A path as a user wrote it, if it can be one.
+
+    Raises:
+        ValueError: It holds a NUL character, or begins with ``~`` and the name of a user that is not there.
+    """
+    if "\0" in path:
+        raise ValueError("a path cannot hold a NUL character")
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user for {Path(path).parts[0]!r}; write the whole path") from None
+    return path
+
+
 def real(path: Path) -> Path:
     """What a symbolic link leads to; any other path as it is."""
     with suppress(OSError):  # as in is_device

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
 from polyhead.data.writers import is_key, set_apart, taken_for_confidence
 from polyhead.errors import PolyheadError, in_recipe, nearest
+from polyhead.files import possible
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
 
@@ -42,6 +43,7 @@ class EncoderSpec(BaseModel):
         description="The most pieces read at once, by default as many as the encoder can; longer texts are split "
         "with overlap, text pairs are cut.",
     )
+    _path = field_validator("name")(possible)
 
 
 class Stage(BaseModel):
@@ -119,6 +121,11 @@ class Recipe(BaseModel):
     )
     base: Path = Field(default=Path(), exclude=True, strict=False)
     _source: tuple[Path, str] | None = PrivateAttr(default=None)
+
+    @field_validator("encoder")
+    @classmethod
+    def _path(cls, encoder: str | EncoderSpec) -> str | EncoderSpec:
+        return possible(encoder) if isinstance(encoder, str) else encoder
 
     @contextmanager
     def blamed(self, key: str = "") -> Iterator[None]:
