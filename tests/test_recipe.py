@@ -269,6 +269,18 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         load_recipe(tmp_path)
 
 
+def test_a_folder_whose_name_no_recipe_could_hold(tmp_path: Path) -> None:
+    """The resolved recipe of a run names its files by their whole paths, and TOML is UTF-8."""
+    folder = tmp_path / "b\udcffd"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(PolyheadError, match="not UTF-8") as caught:
+        load(folder, GOOD)
+    assert caught.value.remedy == "Rename the folder."
+
+
 @pytest.mark.parametrize("layer", ["text", "pair", "words", "sentences", "a=b|c", " ", "a\tb"])
 def test_a_layer_whose_name_answers_cannot_have(layer: str) -> None:
     task = {"type": "classification", "data": "a", "layer": layer}

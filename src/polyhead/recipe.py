@@ -186,6 +186,13 @@ def load_recipe(path: str | Path) -> Recipe:
         PolyheadError: The file is missing or no TOML, or a key or value is wrong; names the line and the remedy.
     """
     path = Path(path)
+    base = path.parent.resolve()
+    if not _is_utf8(str(base)):
+        raise PolyheadError(
+            "The recipe stands in a folder whose name is not UTF-8, and the run could not write it down.",
+            file=path,
+            remedy="Rename the folder.",
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
         table = tomllib.loads(text)
@@ -205,13 +212,21 @@ def load_recipe(path: str | Path) -> Recipe:
         where = int(found[1]) if found else None
         raise PolyheadError(f"This is not TOML: {error}.", file=path, line=where, remedy="Mend the line.") from error
     try:
-        recipe = make_recipe(table, base=path.parent.resolve())
+        recipe = make_recipe(table, base=base)
     except PolyheadError as error:
         if error.file is not None:
             raise
         raise in_recipe(error, path, text) from error
     recipe._source = path, text
     return recipe
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
