@@ -149,6 +149,13 @@ def test_where_nothing_can_be_written(
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "locked"]
 
 
+def test_a_folder_that_weights_could_not_be_written_into(tmp_path: Path) -> None:
+    with pytest.raises(PolyheadError, match="name is not UTF-8") as caught:
+        check_place(tmp_path / "r\udcff", folder=True)
+    assert caught.value.remedy
+    check_place(tmp_path / "r\udcff.json")
+
+
 def test_where_something_can_be_written(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for place in ("a.txt", "new/folder/a.txt", "pipe"):

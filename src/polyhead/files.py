@@ -60,6 +60,15 @@ def possible(path: str) -> str:
     return path
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether a path can be written into a file: on Linux names may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def real(path: Path) -> Path:
     """What a symbolic link leads to; any other path as it is."""
     with suppress(OSError):  # as in is_device
@@ -82,8 +91,10 @@ def check_place(path: Path, *, folder: bool = False) -> None:
     """See that a file, or a folder of files, can be written, before the work for it is done.
 
     Raises:
-        PolyheadError: The file system would refuse.
+        PolyheadError: The file system would refuse, or the libraries that write weights into a folder.
     """
+    if folder and not is_utf8(path):
+        raise PolyheadError("The folder's name is not UTF-8.", file=path, remedy="Choose another name.")
     try:
         if is_device(path):
             return

@@ -19,7 +19,7 @@ from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
 from polyhead.data.writers import is_key, set_apart, taken_for_confidence
 from polyhead.errors import PolyheadError, in_recipe, nearest
-from polyhead.files import possible
+from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
 from polyhead.tasks import Task, describe_task, make_task
 
@@ -187,7 +187,7 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     path = Path(path)
     base = path.parent.resolve()
-    if not _is_utf8(str(base)):
+    if not is_utf8(base):
         raise PolyheadError(
             "The recipe stands in a folder whose name is not UTF-8, and the run could not write it down.",
             file=path,
@@ -219,14 +219,6 @@ def load_recipe(path: str | Path) -> Recipe:
         raise in_recipe(error, path, text) from error
     recipe._source = path, text
     return recipe
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:

@@ -15,6 +15,7 @@ from polyhead.data.readers import FORMATS, SUFFIXES, format_of
 from polyhead.data.tables import is_quoted, json_objects, parquet_rows, quoted_rows
 from polyhead.data.text import Notes, is_stream, lines, opened
 from polyhead.errors import PolyheadError
+from polyhead.files import is_utf8
 
 _T = TypeVar("_T")
 _FIRST = 300  # Lines that tell the format.
@@ -28,10 +29,8 @@ def known_format(path: Path) -> str:
     Raises:
         PolyheadError: The file cannot be read, is empty, or is of no known format.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise PolyheadError("the file's name is not UTF-8", remedy="Rename the file.", file=path) from None
+    if not is_utf8(path):
+        raise PolyheadError("the file's name is not UTF-8", remedy="Rename the file.", file=path)
     if is_stream(path):
         raise PolyheadError("a recipe needs files, and this is none", remedy="Save it as a file first.", file=path)
     with opened(path) as stream:
