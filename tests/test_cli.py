@@ -20,6 +20,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import polyhead
+import polyhead.demo
 import polyhead.predict
 import runs
 from polyhead import PolyheadError
@@ -640,6 +641,59 @@ def test_data_check_finds_what_training_would(
     assert text.split("\n")[(error.line or 0) - 1].startswith(at)
     assert str(fault("train", recipe, "--output", tmp_path / "run")) == str(error)
     assert not (tmp_path / "run").exists()
+
+
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("command", "stopped"),
+    [
+        ("evaluate RUN", "polyhead.training.evaluate"),
+        ("predict RUN", "polyhead.annotate.load"),
+        ("predict RUN", "polyhead.data.text.opened"),
+        ("data check RECIPE", "polyhead.training.look.check"),
+        ("new DATA -o OUT/new.toml", "polyhead.data.guess.guess"),
+    ],
+)
+def test_ctrl_c_says_that_it_stopped(
+    texts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, stopped: str
+) -> None:
+    monkeypatch.setattr(stopped, stop)
+    paths = {"RUN": texts, "RECIPE": texts / "recipe.toml", "DATA": folder / "texts.csv", "OUT": tmp_path}
+    for name, path in paths.items():
+        command = command.replace(name, str(path))
+    result = CliRunner().invoke(app, command.split(), input="one\n")
+    assert result.exit_code == 130
+    assert result.stderr == "\nStopped.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        ("polyhead.demo.load_recipe", "Nothing was trained yet."),
+        ("polyhead.training.start._finish", "Go on with: polyhead train --resume runs/demo"),
+        ("polyhead.demo.load", "The run runs/demo is finished."),
+    ],
+)
+def test_ctrl_c_in_the_demo_says_what_is_left(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str, said: str
+) -> None:
+    """The demo's own recipe would take minutes; that of the tests stands for it."""
+    recipe = polyhead.load_recipe(texts / "recipe.toml")
+    monkeypatch.setattr(polyhead.demo, "load_recipe", lambda _: recipe)
+    monkeypatch.setattr(stopped, stop)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith(f"\nStopped. {said}\n")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if "--resume" in said:
+        call(*said.removeprefix("Go on with: polyhead ").split())
+        assert polyhead.Run.open("runs/demo").scores
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["data", "check"], ["new"], ["demo"]])
