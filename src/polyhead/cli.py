@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,13 +19,24 @@ from polyhead.files import check_place
 class _Commands(TyperGroup):
     """All commands. Whichever Ctrl-C ends, a line says so, and what the interrupt carries of what is left."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line."""
+        with _stoppable():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the command line names."""
-        try:
+        with _stoppable():
             return super().invoke(ctx)
-        except KeyboardInterrupt as stopped:
-            print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
-            raise typer.Exit(130) from stopped
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
+        raise typer.Exit(130) from stopped
 
 
 app = typer.Typer(
