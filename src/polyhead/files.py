@@ -130,14 +130,18 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        PolyheadError: It is damaged.
+        PolyheadError: It is damaged, or cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         lost = [key for key in keys if key not in found]
         if not isinstance(found, dict) or lost:
             raise ValueError(f"it has no {lost[0]!r}" if lost else "it is no object")
-    except (ValueError, TypeError) as error:
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refused(error, path, "Cannot read") from error
+    except (ValueError, TypeError, RecursionError) as error:
         remedy = "Put the file back from a copy, or train anew."
         raise PolyheadError(f"This file of the run is damaged: {error}.", file=path, remedy=remedy) from error
     return found

@@ -239,11 +239,19 @@ def test_a_broken_checkpoint_is_told_and_can_be_deleted(
     assert killing.run(context, recipe, run, Moment("record Stepped special 2")).status == KILLED
     (checkpoint,) = (run / "checkpoints").iterdir()
     state = checkpoint / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    whole = state.read_bytes()
+    state.write_bytes(whole[:1000])
     refused = killing.run(context, None, run)
     assert refused.status == 1
     assert str(checkpoint) in refused.error
     assert "Delete this folder" in refused.error
+    state.write_bytes(whole)
+    (checkpoint / "progress.json").write_text('{"stage": ', encoding="utf-8")
+    refused = killing.run(context, None, run)
+    assert refused.status == 1
+    assert f"{checkpoint}: The checkpoint cannot be read: This file of the run is damaged: Expect" in refused.error
+    assert ".." not in refused.error
+    assert refused.error.count("Delete this folder") == len(refused.error.splitlines()) - 1 == 1
     shutil.rmtree(checkpoint)
     assert killing.run(context, None, run).status == 0
     check_same(run, reference[0])
