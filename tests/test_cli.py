@@ -562,7 +562,7 @@ def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
     assert fault("predict", everything, "--to", "json").remedy == "Did you mean 'jsonl'?"
     (tmp_path / "in.doc").touch()
     assert "'.doc'" in fault("predict", everything, tmp_path / "in.doc").what
-    assert "is a folder" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
+    assert "Is a directory" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
     assert "not written as .csv" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
     assert "no best weights" in fault("predict", everything, "--best", "poss", stdin=b"x").what
     assert "No such option" in misuse("predict", everything, "--form", "text")
