@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -223,7 +224,7 @@ class _Log:
             return
         line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
         with self._refusals():
-            self.stream.write(json.dumps(_without_nan(line)) + "\n")
+            self.stream.write(json.dumps(_without_nan(line), allow_nan=False) + "\n")
             self.stream.flush()  # for whoever follows it
 
     def flush(self) -> None:
@@ -249,9 +250,13 @@ class _Log:
             raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
 
 
-def _without_nan(line: dict[str, Any]) -> Any:
+def _without_nan(value: Any) -> Any:
     """JSON knows no NaN and no infinity: they become null."""
-    return json.loads(json.dumps(line), parse_constant=lambda _: None)
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_checkpoints(folder: Path) -> None:
