@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
+from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
 
@@ -160,5 +161,5 @@ def unseen_note(task: Task, count: int, what: str, split: str) -> list[str]:
     """A note on words whose gold the head cannot give, because training never shows it; none if there are none."""
     if not count:
         return []
-    words = "1 word" if count == 1 else f"{count} words"
+    words = counted(count, "word")
     return [f"tasks.{task.name}: {words} of the {split} split with {what} that training never shows; counted as errors"]
