@@ -238,11 +238,9 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
 
 
 def _check_tasks(recipe: Recipe) -> None:
-    for name, table in recipe.tasks.items():
+    for name in recipe.tasks:
         if not name or not re.fullmatch(_NAME, name):
             raise PolyheadError(f"tasks.{name!r}: the name has other characters than {_NAME_IN_WORDS}.")
-        if "type" not in table:
-            raise PolyheadError(f"tasks.{name} has no type.", remedy='Add one, such as type = "tagging".')
     tasks = recipe.make_tasks()
     for name, task in tasks.items():
         if task.data not in recipe.data:
