@@ -20,6 +20,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import polyhead
+import polyhead.demo
 import polyhead.predict
 import runs
 from polyhead import PolyheadError
@@ -561,7 +562,7 @@ def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
     assert fault("predict", everything, "--to", "json").remedy == "Did you mean 'jsonl'?"
     (tmp_path / "in.doc").touch()
     assert "'.doc'" in fault("predict", everything, tmp_path / "in.doc").what
-    assert "is a folder" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
+    assert "Is a directory" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
     assert "not written as .csv" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
     assert "no best weights" in fault("predict", everything, "--best", "poss", stdin=b"x").what
     assert "No such option" in misuse("predict", everything, "--form", "text")
@@ -612,6 +613,88 @@ def test_data_check_and_new(folder: Path, tiny_encoder: Path, tmp_path: Path, mo
     call("new", folder / "texts.csv", "-o", "new.toml")
     assert str(folder / "texts.csv") in Path("new.toml").read_text(encoding="utf-8")
     assert "such a file already" in fault("new", folder / "texts.csv", "-o", "new.toml").what
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what", "at"),
+    [
+        ('encoder = "minlm"\n', "There is no encoder 'minlm'", "encoder ="),
+        ('encoder = "./none"\n', "There is no encoder folder", "encoder ="),
+        ('[encoder]\nwindow = 9\nname = "minlm"\n', "There is no encoder 'minlm'", "name ="),
+        ('[encoder]\nname = "TINY"\nwindow = 4096\n', "encoder.window = 4096 does not fit", "window ="),
+        ('encoder = { name = "TINY", window = 2 }\n', "encoder.window = 2 does not fit", "encoder ="),
+        ('encoder = "TINY"\ndevice = "cpuu"\n', "device = 'cpuu' is not to be had here", "device ="),
+        ('encoder = "TINY"\n[[stages]]\n[[stages]]\npatience = 3\n', "stages[2].patience = 3, but none", "patience ="),
+    ],
+)
+def test_data_check_finds_what_training_would(
+    folder: Path, tiny_encoder: Path, tmp_path: Path, wrong: str, what: str, at: str
+) -> None:
+    data = f'[data.table]\ntrain = "{folder / "texts.csv"}"\n'
+    text = wrong.replace("TINY", str(tiny_encoder)) + data + LABEL
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text, encoding="utf-8")
+    error = fault("data", "check", recipe)
+    assert error.what.startswith(what)
+    assert error.remedy
+    assert error.file == str(recipe)
+    assert text.split("\n")[(error.line or 0) - 1].startswith(at)
+    assert str(fault("train", recipe, "--output", tmp_path / "run")) == str(error)
+    assert not (tmp_path / "run").exists()
+
+
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("command", "stopped"),
+    [
+        ("evaluate RUN", "polyhead.cli.TyperGroup.make_context"),
+        ("evaluate RUN", "polyhead.training.evaluate"),
+        ("predict RUN", "polyhead.annotate.load"),
+        ("predict RUN", "polyhead.data.text.opened"),
+        ("data check RECIPE", "polyhead.training.look.check"),
+        ("new DATA -o OUT/new.toml", "polyhead.data.guess.guess"),
+    ],
+)
+def test_ctrl_c_says_that_it_stopped(
+    texts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, stopped: str
+) -> None:
+    monkeypatch.setattr(stopped, stop)
+    paths = {"RUN": texts, "RECIPE": texts / "recipe.toml", "DATA": folder / "texts.csv", "OUT": tmp_path}
+    for name, path in paths.items():
+        command = command.replace(name, str(path))
+    result = CliRunner().invoke(app, command.split(), input="one\n")
+    assert result.exit_code == 130
+    assert result.stderr == "\nStopped.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        ("polyhead.demo.load_recipe", "Nothing was trained yet."),
+        ("polyhead.training.start._finish", "Go on with: polyhead train --resume runs/demo"),
+        ("polyhead.demo.load", "The run runs/demo is finished."),
+    ],
+)
+def test_ctrl_c_in_the_demo_says_what_is_left(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str, said: str
+) -> None:
+    """The demo's own recipe would take minutes; that of the tests stands for it."""
+    recipe = polyhead.load_recipe(texts / "recipe.toml")
+    monkeypatch.setattr(polyhead.demo, "load_recipe", lambda _: recipe)
+    monkeypatch.setattr(stopped, stop)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith(f"\nStopped. {said}\n")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if "--resume" in said:
+        call(*said.removeprefix("Go on with: polyhead ").split())
+        assert polyhead.Run.open("runs/demo").scores
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["data", "check"], ["new"], ["demo"]])

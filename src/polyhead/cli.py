@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from polyhead.errors import PolyheadError, from_here, refused
 from polyhead.files import check_place
 
+
+class _Commands(TyperGroup):
+    """All commands. Whichever Ctrl-C ends, a line says so, and what the interrupt carries of what is left."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line."""
+        with _stoppable():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the command line names."""
+        with _stoppable():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
+        raise typer.Exit(130) from stopped
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -82,6 +109,15 @@ def _check_json(path: Path | None) -> None:
         check_place(path)
 
 
+def _left_of(run: Path) -> str:
+    """What is left of a run that Ctrl-C ended, and how to go on."""
+    if (run / "scores.json").exists():
+        return f"The run {run} is finished."
+    if (run / "recipe.toml").exists():
+        return f"Go on with: polyhead train --resume {run}"
+    return "Nothing was trained yet."
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
     if version:
@@ -133,9 +169,9 @@ def train(
                 if seed is not None:
                     loaded = loaded.model_copy(update={"seed": seed})
                 run = start(loaded, folder, watch=watcher, tell=watcher.tell)
-    except KeyboardInterrupt:
-        print(f"\nStopped. Go on with: polyhead train --resume {folder}", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(folder),)
+        raise
     watcher.finish(run)
     write_figures(json_file, run.scores)
 
@@ -189,22 +225,18 @@ def predict(
     """
     from polyhead.annotate import annotate
 
-    try:
-        annotate(
-            run,
-            inputs or [Path("-")],
-            output,
-            from_format=from_format,
-            to_format=to_format,
-            text=text,
-            pair=pair,
-            confidence=confidence,
-            best=best,
-            tell=_tell,
-        )
-    except KeyboardInterrupt as stopped:
-        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
-        sys.exit(130)
+    annotate(
+        run,
+        inputs or [Path("-")],
+        output,
+        from_format=from_format,
+        to_format=to_format,
+        text=text,
+        pair=pair,
+        confidence=confidence,
+        best=best,
+        tell=_tell,
+    )
 
 
 @data_app.command("check")
@@ -258,11 +290,15 @@ def demo(
 
     Example: polyhead demo
     """
-    from polyhead.demo import run_demo
-    from polyhead.views import write_figures
+    try:
+        from polyhead.demo import run_demo
+        from polyhead.views import write_figures
 
-    _check_json(json_file)
-    write_figures(json_file, run_demo(output))
+        _check_json(json_file)
+        write_figures(json_file, run_demo(output))
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(output),)
+        raise
 
 
 if __name__ == "__main__":

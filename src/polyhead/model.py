@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,16 +160,18 @@ class Model(nn.Module):
         """
         path = folder / "config.json"
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            version = config["polyhead_format"]
+            config = read_json(path)
         except FileNotFoundError as error:
             raise PolyheadError(
                 f"There is no model in {str(folder)!r}.", remedy="Give the folder of a run that has finished a stage."
             ) from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise PolyheadError(f"This is not a polyhead model: {error}.", file=path) from error
+        version = config.get("polyhead_format")
+        if not isinstance(version, int):
+            remedy = "Give the folder of a run, or the model folder in it."
+            raise PolyheadError("This is not a polyhead model: it has no 'polyhead_format'.", file=path, remedy=remedy)
         if version > FORMAT:
             raise PolyheadError(f"A newer polyhead wrote this model (format {version}).", remedy="Update polyhead.")
+        config = read_json(path, "encoder", "tasks", "info")
         encoder = load_saved_encoder(folder / "encoder", config["encoder"])
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once

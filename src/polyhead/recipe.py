@@ -6,18 +6,20 @@ import json
 import re
 import sys
 import tomllib
-from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
-from polyhead.data.writers import is_key
-from polyhead.errors import PolyheadError, nearest
+from polyhead.data.writers import is_key, set_apart, taken_for_confidence
+from polyhead.errors import PolyheadError, in_recipe, nearest
+from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
 from polyhead.stage import STRICT, AdapterSpec, Stage
 from polyhead.tasks import Task, describe_task, make_task
@@ -40,6 +42,7 @@ class EncoderSpec(BaseModel):
         description="The most pieces read at once, by default as many as the encoder can; longer texts are split "
         "with overlap, text pairs are cut.",
     )
+    _path = field_validator("name")(possible)
 
 
 class Recipe(BaseModel):
@@ -66,6 +69,26 @@ class Recipe(BaseModel):
         min_length=1,
     )
     base: Path = Field(default=Path(), exclude=True, strict=False)
+    _source: tuple[Path, str] | None = PrivateAttr(default=None)
+
+    @field_validator("encoder")
+    @classmethod
+    def _path(cls, encoder: str | EncoderSpec) -> str | EncoderSpec:
+        return possible(encoder) if isinstance(encoder, str) else encoder
+
+    @contextmanager
+    def blamed(self, key: str = "") -> Iterator[None]:
+        """What the block finds wrong, and names no file for, is told as a fault of the recipe's file, with its line.
+
+        Args:
+            key: The key at fault, for messages that do not begin with one.
+        """
+        try:
+            yield
+        except PolyheadError as error:
+            if error.file is not None or self._source is None:
+                raise
+            raise in_recipe(error, *self._source, key) from error
 
     @property
     def encoder_spec(self) -> EncoderSpec:
@@ -112,6 +135,13 @@ def load_recipe(path: str | Path) -> Recipe:
         PolyheadError: The file is missing or no TOML, or a key or value is wrong; names the line and the remedy.
     """
     path = Path(path)
+    base = path.parent.resolve()
+    if not is_utf8(base):
+        raise PolyheadError(
+            "The recipe stands in a folder whose name is not UTF-8, and the run could not write it down.",
+            file=path,
+            remedy="Rename the folder.",
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
         table = tomllib.loads(text)
@@ -131,12 +161,13 @@ def load_recipe(path: str | Path) -> Recipe:
         where = int(found[1]) if found else None
         raise PolyheadError(f"This is not TOML: {error}.", file=path, line=where, remedy="Mend the line.") from error
     try:
-        return make_recipe(table, base=path.parent.resolve())
+        recipe = make_recipe(table, base=base)
     except PolyheadError as error:
-        if error.file is None:
-            line = _line_of(text, error.what)
-            raise PolyheadError(error.what, remedy=error.remedy, file=path, line=line) from error
-        raise
+        if error.file is not None:
+            raise
+        raise in_recipe(error, path, text) from error
+    recipe._source = path, text
+    return recipe
 
 
 def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
@@ -158,18 +189,18 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
 
 
 def _check_tasks(recipe: Recipe) -> None:
-    for name, table in recipe.tasks.items():
+    for name in recipe.tasks:
         if not name or not re.fullmatch(_NAME, name):
             raise PolyheadError(f"tasks.{name!r}: the name has other characters than {_NAME_IN_WORDS}.")
-        if "type" not in table:
-            raise PolyheadError(f"tasks.{name} has no type.", remedy='Add one, such as type = "tagging".')
-    for name, task in recipe.make_tasks().items():
+    tasks = recipe.make_tasks()
+    for name, task in tasks.items():
         if task.data not in recipe.data:
             raise PolyheadError(
                 f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
                 remedy=nearest(task.data, recipe.data),
             )
         _check_layer_name(name, task.layer, recipe.data[task.data])
+    _check_confidences(tasks, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
@@ -186,7 +217,7 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
     """A layer's name becomes a field of the answers in JSON, and a key in CoNLL-U."""
     if layer in RESERVED:
         what = "but that name has a meaning of its own"
-    elif not is_key(spec.misc.get(layer) or spec.comments.get(layer) or layer):
+    elif not is_key(_key(layer, spec)):
         what = "which cannot be a key of CoNLL-U: it is blank or holds '=', '|' or a line break"
     else:
         return
@@ -194,6 +225,23 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
         f"tasks.{task}.layer = {layer!r}, {what}.",
         remedy=f"Give the layer another name in the dataset, as layers = {{ {task} = {json.dumps(layer)} }}.",
     )
+
+
+def _key(layer: str, spec: DataSpec) -> str:
+    return spec.misc.get(layer) or spec.comments.get(layer) or layer
+
+
+def _check_confidences(tasks: Mapping[str, Task], data: Mapping[str, DataSpec]) -> None:
+    """How sure a task is stands beside its answers under a name that no other task's answers may have."""
+    fields = set_apart({name: task.layer for name, task in tasks.items()})
+    for names in (fields, {name: _key(task.layer, data[task.data]) for name, task in tasks.items()}):
+        if clash := taken_for_confidence(names):
+            sure, other = clash
+            raise PolyheadError(
+                f"tasks.{other}.layer = {tasks[other].layer!r}, but {names[other]!r} is what answers call "
+                f"the confidence of tasks.{sure}.",
+                remedy="Give one of the two layers another name in its dataset, or one of the tasks.",
+            )
 
 
 def named_stages(recipe: Recipe) -> Recipe:
@@ -291,42 +339,6 @@ def _description(place: list[int | str]) -> str:
         if model and key in model.model_fields:
             return f"{key}: {model.model_fields[key].description}"
     return ""
-
-
-def _line_of(text: str, what: str) -> int | None:
-    """The line of the key that a message speaks of, or of the table around it."""
-    unknown = re.search(r"unknown key '([^']*)'", what)
-    named = re.match(rf"{_KEY}(?:\[\d+\]|\.{_KEY})*", what)
-    places = [named[0] if named and not what.startswith("The ") else "", unknown[1] if unknown else ""]
-    parts = tuple(part for place in places for part in _parts(place))
-    lines = _lines(text)
-    while parts and parts not in lines:
-        parts = parts[:-1]
-    return lines.get(parts)
-
-
-_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and of each key that starts a line; tables of a list are numbered from 1."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    tables: Counter[str] = Counter()
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := re.match(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]", line):
-            first, *rest = table = _parts(header[2])
-            tables[first] += header[1] == "[["
-            table = (first, str(tables[first]), *rest) if tables[first] else table
-            lines.setdefault(table, number)
-        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
-            lines.setdefault((*table, *_parts(key[1])), number)
-    return lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
 
 
 def _absolute(spec: DataSpec, base: Path) -> dict[str, Any]:

@@ -247,8 +247,11 @@ def test_without_a_dev_split_the_last_epoch_is_kept(make: Callable[..., polyhead
 def test_patience_needs_a_dev_split(make: Callable[..., polyhead.Run], data: str) -> None:
     entities = runs.TASKS[runs.TASKS.index("[tasks.entities]") : runs.TASKS.index("[tasks.mood]")]
     tasks = POS + (entities if "names" in data else "")
-    with pytest.raises(PolyheadError, match="has patience, but none of its datasets has a dev split"):
+    with pytest.raises(PolyheadError, match="but none of the stage's datasets has a dev split") as caught:
         make("run", stage(epochs=2, patience=1, tasks=["pos"]), data=data, tasks=tasks)
+    assert caught.value.what.startswith("stages[1].patience = 1, ")
+    assert caught.value.file is not None
+    assert Path(caught.value.file).read_text().split("\n")[(caught.value.line or 0) - 1] == "patience = 1"
 
 
 def test_a_task_of_weight_zero_moves_nothing_but_its_own_head(make: Callable[..., polyhead.Run]) -> None:

@@ -107,10 +107,12 @@ class _Loading:
     def split(self, split: str, notes: Notes | None = None) -> list[Example]:
         """The examples of a split's files, with span tags not yet turned into spans."""
         paths = self.paths(split)
-        for number, path in enumerate(paths):
-            if path.resolve() in [other.resolve() for other in paths[:number]]:
+        seen: set[Path] = set()
+        for path in paths:
+            if (real := path.resolve()) in seen:
                 what = f"the {split} split of data.{self.name} names this file twice"
                 raise PolyheadError(what, remedy="Name it once.", file=path)
+            seen.add(real)
         found = chain.from_iterable(self._file(split, path, self.notes if notes is None else notes) for path in paths)
         if split == TRAIN and not self._needs_whole_train():
             return list(islice(found, self.spec.limit))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from polyhead.data.example import WORDS
+from polyhead.files import possible
 
 TEXT, PAIR, UNUSED = "text", "pair", "_"
 RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED, "sentences"})
@@ -68,9 +69,11 @@ class DataSpec(BaseModel):
     @field_validator("train", "dev", "test")
     @classmethod
     def _files(cls, value: str | list[str] | float | None) -> str | list[str] | float | None:
-        """A split that is given has a file."""
+        """A split that is given has a file, whose path can be one."""
         if value == []:
             raise ValueError("the list is empty; name a file, or leave the key out")
+        for path in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            possible(path)
         return value
 
     @model_validator(mode="after")

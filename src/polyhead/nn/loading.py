@@ -70,7 +70,7 @@ def load_encoder(name: str, *, base: Path = Path(), window: int | None = None) -
     most = longest_window(transformer.config)
     if window is not None and not 8 <= window <= most:
         raise PolyheadError(
-            f"window = {window} does not fit the encoder {name!r}.", remedy=f"Take a number from 8 to {most}."
+            f"encoder.window = {window} does not fit the encoder {name!r}.", remedy=f"Take a number from 8 to {most}."
         )
     return Encoder(transformer, tokenizer, window=window or most, name=name)
 

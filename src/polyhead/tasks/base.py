@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
+from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
 
@@ -58,21 +60,18 @@ class Task(ABC):
     name: str
     data: str
     layer: str = ""
-    weight: float = 1.0
-    dropout: float = 0.2
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     encoder_layers: Literal["mix", "last"] | None = None
     word: Literal["first", "last", "mean"] = "first"
 
     def __post_init__(self) -> None:
+        _check_settings(self)
         if not self.layer:
             if self.default_layer is None:
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
         self.encoder_layers = self.encoder_layers or ("mix" if self.words else "last")
-        if not 0 <= self.weight < math.inf:
-            raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is not a number of at least 0.")
-        if not 0 <= self.dropout < 1:
-            raise PolyheadError(f"tasks.{self.name}.dropout = {self.dropout} is not in [0, 1).")
 
     @abstractmethod
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -129,6 +128,30 @@ def learnt(default_factory: Any = list) -> Any:
     return dataclasses.field(default_factory=default_factory, metadata={"learnt": True})
 
 
+_FINITE = ConfigDict(allow_inf_nan=False)
+
+
+def _check_settings(task: Task) -> None:
+    """Settings must be what their fields are annotated with, as strictly as the rest of the recipe.
+
+    Raises:
+        PolyheadError: One is of a wrong kind, or beyond its bounds.
+    """
+    # A type may give a setting of all tasks another default, as `dropout: float = 0.1`: the bounds of all tasks stay.
+    every, own = (typing.get_type_hints(cls, include_extras=True) for cls in (Task, type(task)))
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        if field.metadata.get("learnt") or value is field.default:
+            continue
+        try:
+            for hints in (every, own):
+                if field.name in hints:
+                    TypeAdapter(hints[field.name], config=_FINITE).validate_python(value, strict=True)
+        except ValidationError as error:
+            what = f"tasks.{task.name}.{field.name} = {value!r} is not right: {error.errors()[0]['msg']}."
+            raise PolyheadError(what) from error
+
+
 class Head(nn.Module, ABC):
     """The weights of one task."""
 
@@ -162,5 +185,5 @@ def unseen_note(task: Task, count: int, what: str, split: str) -> list[str]:
     """A note on words whose gold the head cannot give, because training never shows it; none if there are none."""
     if not count:
         return []
-    words = "1 word" if count == 1 else f"{count} words"
+    words = counted(count, "word")
     return [f"tasks.{task.name}: {words} of the {split} split with {what} that training never shows; counted as errors"]

@@ -140,6 +140,7 @@ class ParsingHead(Head):
             return [Prediction(Tree((), ()), ()) for _ in encoding.counts]
         scores, dependents, heads = self._score(encoding)
         log_chances = torch.log_softmax(scores, dim=1)  # (all words, longest + 1)
+        del scores  # as large as all arcs of a long sentence
         flat = log_chances.numpy(force=True)
         found, start = [], 0
         for count in encoding.counts:
@@ -147,7 +148,7 @@ class ParsingHead(Head):
             square[1:] = flat[start : start + count, : count + 1]
             found.append(decode(square)[0])
             start += count
-        chosen = torch.from_numpy(np.concatenate(found)).to(scores.device)
+        chosen = torch.from_numpy(np.concatenate(found)).to(log_chances.device)
         labels = torch.softmax(self._allowed(self.labels(dependents, heads(chosen)).float(), chosen), dim=1)
         best, index = labels.max(dim=1)
         sure = (log_chances.gather(1, chosen[:, None])[:, 0].exp() * best).tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.files import remove_unfinished, whole, write_json
+from polyhead.files import read_json, remove_unfinished, whole, write_json
 from polyhead.model import BEST
 from polyhead.scoring import Scores
 
@@ -165,11 +164,11 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         return None
     try:
         tensors = load_file(folders[-1] / "state.safetensors")
-        table = json.loads((folders[-1] / "progress.json").read_text(encoding="utf-8"))
-        progress = Progress.from_dict(table)
+        progress = Progress.from_dict(read_json(folders[-1] / "progress.json"))
     except Exception as error:
+        said = error.what.rstrip(".") if isinstance(error, PolyheadError) else error
         raise PolyheadError(
-            f"The checkpoint cannot be read: {error}.",
+            f"The checkpoint cannot be read: {said}.",
             file=folders[-1],
             remedy="Delete this folder; the run goes on from an older checkpoint, or from the start.",
         ) from error

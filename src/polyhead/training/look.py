@@ -6,18 +6,19 @@ from collections.abc import Iterator, Sequence
 
 from polyhead.data import Example, load_dataset
 from polyhead.data.check import Report, check
-from polyhead.nn.loading import load_encoder
 from polyhead.recipe import Recipe
-from polyhead.training.prepare import layer_kinds
+from polyhead.training.prepare import check_stages, device_of, encoder_of, layer_kinds
 
 
 def look(recipe: Recipe) -> Iterator[Report]:
     """A report on each dataset of the recipe, whether or not a task uses it.
 
     Raises:
-        PolyheadError: A file is broken, or the encoder cannot be loaded.
+        PolyheadError: A file is broken, or the recipe names an encoder or a device that is not to be had.
     """
-    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    check_stages(recipe)
+    device_of(recipe)
+    encoder = encoder_of(recipe)
     tasks = recipe.make_tasks()
 
     def lengths(examples: Sequence[Example]) -> list[int]:
@@ -25,5 +26,7 @@ def look(recipe: Recipe) -> Iterator[Report]:
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
     for name, spec in recipe.data.items():
-        kinds = layer_kinds([task for task in tasks.values() if task.data == name])
-        yield check(load_dataset(name, spec, recipe.base, kinds), lengths, encoder.window)
+        with recipe.blamed():
+            kinds = layer_kinds([task for task in tasks.values() if task.data == name])
+            dataset = load_dataset(name, spec, recipe.base, kinds)
+        yield check(dataset, lengths, encoder.window)

@@ -7,16 +7,58 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polyhead.data import Dataset, Example, load_dataset
 from polyhead.data.example import KIND_NAMES
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
+from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces
+from polyhead.nn.precision import find_device
 from polyhead.recipe import Recipe
 from polyhead.scoring import Gold
 from polyhead.tasks import Task
+from polyhead.training.learning import see_extras
+
+
+def check_stages(recipe: Recipe) -> None:
+    """See that every stage can do what it says.
+
+    Raises:
+        PolyheadError: A stage has patience and no scores to wait for, or needs a library that is not installed.
+    """
+    with recipe.blamed():
+        see_extras(recipe.stages)
+    for number, stage in enumerate(recipe.stages, 1):
+        read = {str(recipe.tasks[name]["data"]) for name in stage.tasks}
+        if stage.patience is not None and all(recipe.data[name].dev is None for name in read):
+            with recipe.blamed():
+                raise PolyheadError(
+                    f"stages[{number}].patience = {stage.patience}, but none of the stage's datasets has a dev split.",
+                    remedy="Add dev = 0.1 to a dataset, or leave patience out.",
+                )
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device that a recipe names.
+
+    Raises:
+        PolyheadError: It is not to be had here.
+    """
+    with recipe.blamed():
+        return find_device(recipe.device)
+
+
+def encoder_of(recipe: Recipe) -> Encoder:
+    """The encoder that a recipe names.
+
+    Raises:
+        PolyheadError: There is none of this name, or it cannot be loaded.
+    """
+    with recipe.blamed("encoder.name"):
+        return load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
 
 
 def load_datasets(recipe: Recipe, tasks: Mapping[str, Task], splits: Sequence[str]) -> dict[str, Dataset]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,16 +23,14 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
-from polyhead.nn.loading import load_encoder
-from polyhead.nn.precision import choose_precision, find_device
+from polyhead.nn.precision import choose_precision
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import score
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
-from polyhead.training.learning import see_extras
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
-from polyhead.training.prepare import Material, load_datasets, prepare_tasks
+from polyhead.training.prepare import Material, check_stages, device_of, encoder_of, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import STAGES, Run
 from polyhead.version import __version__
@@ -127,14 +126,16 @@ def resume(
 
 
 def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
+    check_stages(recipe)
+    device = device_of(recipe)
     tasks = recipe.make_tasks()
-    datasets = load_datasets(recipe, tasks, SPLITS)
-    notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
+    with recipe.blamed():
+        datasets = load_datasets(recipe, tasks, SPLITS)
+        notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
     for note in notes:
         tell(note)
-    device = find_device(recipe.device)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    encoder = encoder_of(recipe)
     usual = RATE_TIMES_WIDTH / encoder.width
     stages = [
         stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
@@ -148,8 +149,6 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     }
     model = Model(encoder, tasks, info).to(device)
     model.precision = precision
-    _check_patience(recipe, datasets)
-    see_extras(recipe.stages)
     facts = {
         "polyhead": __version__,
         "torch": torch.__version__,
@@ -233,7 +232,7 @@ class _Log:
             return
         line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
         with self._refusals():
-            self.stream.write(json.dumps(_without_nan(line)) + "\n")
+            self.stream.write(json.dumps(_without_nan(line), allow_nan=False) + "\n")
             self.stream.flush()  # for whoever follows it
 
     def flush(self) -> None:
@@ -259,23 +258,17 @@ class _Log:
             raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
 
 
-def _without_nan(line: dict[str, Any]) -> Any:
+def _without_nan(value: Any) -> Any:
     """JSON knows no NaN and no infinity: they become null."""
-    return json.loads(json.dumps(line), parse_constant=lambda _: None)
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
-def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
-    for stage in recipe.stages:
-        read = {str(recipe.tasks[name]["data"]) for name in stage.tasks}
-        if stage.patience is not None and not any("dev" in datasets[name].splits for name in read):
-            raise PolyheadError(
-                f"Stage {stage.name!r} has patience, but none of its datasets has a dev split.",
-                remedy="Add dev = 0.1 to a dataset, or leave patience out.",
-            )
 
 
 def _unit(task: Task, dataset: Dataset) -> str:
