@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,6 +129,18 @@ def test_a_seed_on_the_command_line(folder: Path, tiny_encoder: Path, tmp_path: 
     assert not (tmp_path / "other").exists()
 
 
+def test_scores_are_shown_with_their_intervals(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=UD, tasks=GRAMMAR)
+    result = call("train", recipe, "--output", tmp_path / "run")
+    run = polyhead.Run.open(tmp_path / "run")
+    assert "95 % interval" in result.output
+    for split in ("dev", "test"):
+        for name, (low, high) in run.intervals[split]["syntax"].figures.items():
+            assert re.search(rf"{name} .*{100 * low:.2f} to {100 * high:.2f}", result.output)
+    (tmp_path / "run" / "intervals.json").unlink()
+    assert polyhead.Run.open(tmp_path / "run").intervals == {}, "as in a run of an older polyhead"
+
+
 def test_train_with_too_little_or_too_much(tmp_path: Path, texts: Path) -> None:
     assert "No recipe is given" in fault("train").what
     assert "no such recipe" in fault("train", tmp_path / "none.toml").what
@@ -146,6 +159,8 @@ def test_evaluate_a_split(everything: Path, tmp_path: Path) -> None:
     scores = polyhead.Run.open(everything).scores
     for split in ("dev", "test"):
         result = call("evaluate", everything, "--split", split, "--json", tmp_path / "s.json")
+        low, high = polyhead.Run.open(everything).intervals[split]["pos"].figures["accuracy"]
+        assert f"{100 * low:.2f} to {100 * high:.2f}" in result.output
         assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8")) == scores[split]
         assert all(task in result.output for task in scores[split])
     train = call("evaluate", everything, "--split", "train", "--data", "table", "--json", tmp_path / "s.json")
@@ -782,3 +797,27 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tiny_encoder: Path, tmp_path: Pa
     assert done.returncode == 130
     assert err.decode().rstrip().endswith(f"Stopped. Go on with: polyhead train --resume {tmp_path / 'run'}")
     assert "Traceback" not in err.decode()
+
+
+# --- models ---
+
+
+def test_separate(everything: Path, tmp_path: Path) -> None:
+    result = call("separate", everything, "--output", tmp_path / "models")
+    assert f"entities: {tmp_path / 'models' / 'entities'}" in result.output
+    answers = call("predict", tmp_path / "models" / "entities", "--to", "jsonl", stdin="Ann saw Bob\n").stdout
+    assert set(json.loads(answers)["sentences"][0]) == {"text", "words", "entities"}
+    assert "is not empty" in fault("separate", everything, "--output", tmp_path / "models").what
+    assert "Missing option" in misuse("separate", everything)
+
+
+def test_push_with_too_little(texts: Path, tmp_path: Path) -> None:
+    assert "'name' is no id on the Hub" in fault("push", texts, "name").what
+    assert "There is no run" in fault("push", tmp_path / "none", "owner/name").what
+    assert "Missing argument" in misuse("push", texts)
+
+
+def test_the_hub_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = fault("predict", "owner/name", stdin="a text\n")
+    assert "The Hub cannot be reached, so owner/name cannot be fetched" in error.what

@@ -340,3 +340,35 @@ def test_the_resolved_recipe_names_the_same_encoder(tmp_path: Path) -> None:
     assert 'name = "minilm"' in load(tmp_path, GOOD).to_toml()
     own = load(tmp_path, GOOD.replace('"minilm"', '"own"')).to_toml()
     assert f'name = "{(tmp_path / "own").resolve()}"' in own
+
+
+def test_what_is_said_for_the_card(tmp_path: Path) -> None:
+    card = 'licence = "CC-BY-4.0"\ndescription = "News."\nurl = "https://example.org/a?b"\nlanguage = ["en", "pt-BR"]\n'
+    said = 'licence = "mit"\n' + GOOD.replace('dev = "dev.conllu"\n', f'dev = "dev.conllu"\n{card}')
+    recipe = load(tmp_path, said)
+    assert recipe.licence == "mit"
+    assert recipe.data["ewt"].languages == ["en", "pt-BR"]
+    assert recipe.data["my-csv"].languages == []
+    (tmp_path / "again").mkdir()
+    again = load(tmp_path / "again", recipe.to_toml())
+    assert (again.licence, again.data["ewt"].licence, again.data["ewt"].url) == (
+        *("mit", "CC-BY-4.0", "https://example.org/a?b"),
+    )
+    assert "licence" not in load(tmp_path, GOOD).to_toml()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("language", '"English"', "'English' is no code of a language"),
+        ("language", '["en", "de_DE"]', "'de_DE' is no code of a language"),
+        ("url", '"example.org"', "it should begin with https:// or http://"),
+        ("url", '"https://x> <b>"', "it should begin with https:// or http://"),
+        ("licence", "4", "licence: The licence of the data"),
+    ],
+)
+def test_what_is_wrong_of_it(tmp_path: Path, key: str, value: str, message: str) -> None:
+    text = GOOD.replace('dev = "dev.conllu"\n', f'dev = "dev.conllu"\n{key} = {value}\n')
+    error = fault(tmp_path, text)
+    assert message in str(error)
+    assert error.line == line_of(text, key)

@@ -178,7 +178,10 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A finished run; with FILE also a model folder or owner/name on the Hugging Face Hub."),
+    ],
     file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
     split: Annotated[
         str | None, typer.Option(help="train, dev or test, as the recipe names them.", show_default="test")
@@ -191,7 +194,7 @@ def evaluate(
 
     Example: polyhead evaluate runs/first --split dev
     """
-    from polyhead.training import evaluate as score
+    from polyhead.training.run import assess
     from polyhead.views import scores_table, show, write_figures
 
     _check_json(json_file)
@@ -200,14 +203,14 @@ def evaluate(
     split = split or "test"
     if split not in ("train", "dev", "test"):
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
-    scores = score(run, split=split, file=file, data=data, best=best, tell=_tell)
-    show(scores_table(scores, str(file or split)))
-    write_figures(json_file, scores)
+    found = assess(run, split=split, file=file, data=data, best=best, tell=_tell)
+    show(scores_table(found.scores, str(file or split), found.intervals))
+    write_figures(json_file, found.scores)
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run, or a model folder.")],
+    run: Annotated[Path, typer.Argument(help="A run, a model folder, or owner/name on the Hugging Face Hub.")],
     inputs: Annotated[list[Path] | None, typer.Argument(help="Files; none or - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")] = None,
     from_format: Annotated[
@@ -237,6 +240,37 @@ def predict(
         best=best,
         tell=_tell,
     )
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="A finished run, or a model folder.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where to, on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Only its owner may see it.")] = False,
+) -> None:
+    """Push a model and its card to the Hugging Face Hub.
+
+    Example: polyhead push runs/first owner/name --private
+    """
+    from polyhead.hub import push as send
+
+    address = send(run, repo, private=private)
+    print(f'Pushed to {address}. It loads by: polyhead.load("{repo}")')
+
+
+@app.command()
+def separate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the models, new or empty.")],
+) -> None:
+    """Save a model for each task, alone with the weights that were best for it.
+
+    Example: polyhead separate runs/first --output models
+    """
+    from polyhead.training import separate as save
+
+    for task, folder in save(run, output, tell=_tell).items():
+        print(f"{task}: {folder}")
 
 
 @data_app.command("check")

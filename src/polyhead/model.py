@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from polyhead import hub
 from polyhead.data.example import Prediction
 from polyhead.errors import PolyheadError
 from polyhead.files import read_json, whole, write_json
@@ -20,7 +22,7 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
-from polyhead.tasks import Head, LossSum, Task, describe_task, restore_task
+from polyhead.tasks import TYPES, Head, LossSum, Task, describe_task, restore_task
 
 BEST = "best"
 """The folder of a run that holds each task's own best weights."""
@@ -137,9 +139,10 @@ class Model(nn.Module):
         """Write the model as a folder: ``config.json``, ``model.safetensors`` (heads) and ``encoder/``."""
         with whole(folder) as draft:
             self.encoder.save(draft / "encoder")
+            encoder = self.encoder.describe()
             config = {
                 "polyhead_format": FORMAT,
-                "encoder": self.encoder.describe(),
+                "encoder": encoder | {"name": _without_path(encoder["name"])},
                 "tasks": [describe_task(task) for task in self.tasks.values()],
                 "info": self.info,
             }
@@ -183,18 +186,25 @@ class Model(nn.Module):
         return model.eval()
 
 
-def load_model(folder: Path, best: str | None = None) -> Model:
-    """The model of a run, or of a model folder itself.
+def load_model(place: str | Path, best: str | None = None) -> Model:
+    """The model of a run, of a model folder itself, or of an id on the Hub.
 
     Args:
-        folder: A run, or a folder that ``Model.save`` wrote.
-        best: A task whose own best weights to take.
+        place: A run, a folder that ``Model.save`` wrote, or ``owner/name`` or ``owner/name@revision`` on the Hub; what
+            exists here comes first.
+        best: A task whose own best weights to take; only a run has them.
 
     Raises:
         PolyheadError: There is no model, or no such task.
     """
+    wanted = hub.meant(place)
+    folder = Path(place) if wanted is None else hub.fetch(wanted)
+    if wanted is not None:
+        _check_types(folder, wanted)
     if not folder.is_dir():
-        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
+        found = hub.hub_id(place)
+        instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy=f"Check the path.{instead}")
     if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
         raise PolyheadError(
             f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
@@ -209,6 +219,22 @@ def load_model(folder: Path, best: str | None = None) -> Model:
             )
         model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
     return model
+
+
+def _check_types(folder: Path, wanted: hub.HubId) -> None:
+    """A stranger's model must not choose which modules are imported here: its user's own types are imported first."""
+    for saved in read_json(folder / "config.json", "tasks")["tasks"]:
+        name = str(saved.get("type"))
+        if name not in TYPES and name.rpartition(".")[0] not in sys.modules:
+            raise PolyheadError(
+                f"{wanted} has a task of a type of its own, {name}, which is not loaded with a model from the Hub.",
+                remedy="If you have its module and trust it, import that first, then call polyhead.load.",
+            )
+
+
+def _without_path(name: str) -> str:
+    """An encoder's name, of a folder without where it lies on this machine."""
+    return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

@@ -146,10 +146,10 @@ class Annotator:
 
 
 def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -> Annotator:
-    """A trained model, ready to answer, from a run or from a model folder.
+    """A trained model, ready to answer, from a run, from a model folder, or from the Hub.
 
     Args:
-        folder: A run's folder, or the model folder in it.
+        folder: A run's folder, or the model folder in it; or ``owner/name`` or ``owner/name@revision`` on the Hub.
         best: A task whose own best weights to take, whatever the others lost.
         device: ``auto``, ``cpu``, ``cuda``, ...
 
@@ -158,7 +158,7 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
     """
     place = find_device(device)
     keep_freed_memory()
-    model = load_model(Path(folder), best).to(place)
+    model = load_model(folder, best).to(place)
     return Annotator(model.use(choose_precision(place)))
 
 

@@ -18,6 +18,7 @@ from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
 from polyhead.data.writers import is_key, set_apart, taken_for_confidence
+from polyhead.encoder_spec import EncoderSpec, StartSpec, check_encoder, check_start
 from polyhead.errors import PolyheadError, in_recipe, nearest
 from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
@@ -28,29 +29,17 @@ _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 """What tasks and stages may be called: these names become names of files."""
 
 
-class EncoderSpec(BaseModel):
-    """The ``[encoder]`` table; ``encoder = "NAME"`` is short for a table with a name alone."""
-
-    model_config = STRICT
-
-    name: str = Field(
-        description="A bundled name (minilm), a folder, or an id on the Hub (owner/name); it "
-        "needs safetensors weights and a fast tokenizer."
-    )
-    window: int | None = Field(
-        default=None,
-        description="The most pieces read at once, by default as many as the encoder can; longer texts are split "
-        "with overlap, text pairs are cut.",
-    )
-    _path = field_validator("name")(possible)
-
-
 class Recipe(BaseModel):
     """A whole recipe. ``base`` is the folder that its paths start from."""
 
     model_config = STRICT
 
-    encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
+    encoder: str | EncoderSpec = Field(
+        default="minilm", description="The encoder: the name of a pretrained one, or a table."
+    )
+    start: StartSpec | None = Field(
+        default=None, description="A previous run that the model goes on from, in place of an encoder."
+    )
     seed: int = Field(
         default=1, ge=0, lt=2**63, description="Where random numbers start: heads, order of examples, dropout."
     )
@@ -60,6 +49,9 @@ class Recipe(BaseModel):
     device: str = Field(
         default="auto",
         description="Where to train: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1, mps.",
+    )
+    licence: str | None = Field(
+        default=None, min_length=1, description="The licence of the trained model, for its card, as apache-2.0."
     )
     data: dict[str, DataSpec] = Field(description="The datasets by name.", min_length=1)
     tasks: dict[str, dict[str, Any]] = Field(description="The tasks by name.", min_length=1)
@@ -92,8 +84,9 @@ class Recipe(BaseModel):
 
     @property
     def encoder_spec(self) -> EncoderSpec:
-        """The encoder's table, whichever form the recipe has."""
-        return EncoderSpec(name=self.encoder) if isinstance(self.encoder, str) else self.encoder
+        """The encoder's table with its defaults, whichever form the recipe has; not used where there is a ``start``."""
+        spec = EncoderSpec(name=self.encoder) if isinstance(self.encoder, str) else self.encoder
+        return spec.resolved()
 
     def make_tasks(self) -> dict[str, Task]:
         """The tasks by name, not yet prepared.
@@ -107,9 +100,6 @@ class Recipe(BaseModel):
 
     def to_toml(self) -> str:
         """The recipe with every default written out and paths made absolute; it trains the same model again."""
-        encoder = self.encoder_spec.model_dump(exclude_none=True)
-        if encoder["name"] not in BUNDLED and (self.base / encoder["name"]).is_dir():
-            encoder["name"] = str((self.base / encoder["name"]).resolve())
         data = {name: _absolute(spec, self.base) for name, spec in self.data.items()}
         tasks = {}
         for name, task in self.make_tasks().items():
@@ -120,12 +110,24 @@ class Recipe(BaseModel):
             "seed": self.seed,
             "precision": self.precision,
             "device": self.device,
-            "encoder": encoder,
+            **({} if self.licence is None else {"licence": self.licence}),
+            **self._origin(),
             "data": data,
             "tasks": tasks,
             "stages": [stage.model_dump(exclude_none=True) for stage in self.stages],
         }
         return tomli_w.dumps(whole)
+
+    def _origin(self) -> dict[str, Any]:
+        """Where the model starts, with defaults written out and paths made absolute."""
+        if self.start is not None:
+            run = str((self.base / Path(self.start.run).expanduser()).resolve())
+            return {"start": {**self.start.model_dump(exclude_none=True), "run": run}}
+        encoder = self.encoder_spec.model_dump(exclude_none=True)
+        name = encoder.get("name")
+        if name is not None and name not in BUNDLED and (self.base / name).is_dir():
+            encoder["name"] = str((self.base / name).resolve())
+        return {"encoder": encoder}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -182,6 +184,9 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
         recipe = Recipe.model_validate({**table, "base": base})
     except ValidationError as error:
         raise _explain(error) from error
+    check_encoder(recipe.encoder_spec)
+    if recipe.start is not None:
+        check_start(recipe.start, recipe.tasks, encoder="encoder" in table)
     _check_tasks(recipe)
     recipe = named_stages(recipe)
     _check_stages(recipe)
@@ -322,8 +327,13 @@ def _model_at(place: list[int | str]) -> type[BaseModel] | None:
         return Recipe
     if place[0] == "stages" and place[2:] == ["adapter"]:
         return AdapterSpec
-    depth = 1 if place[0] == "encoder" else 2
-    known: dict[int | str, type[BaseModel]] = {"encoder": EncoderSpec, "stages": Stage, "data": DataSpec}
+    depth = 1 if place[0] in ("encoder", "start") else 2
+    known: dict[int | str, type[BaseModel]] = {
+        "encoder": EncoderSpec,
+        "start": StartSpec,
+        "stages": Stage,
+        "data": DataSpec,
+    }
     return known.get(place[0]) if len(place) == depth else None
 
 

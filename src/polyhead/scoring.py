@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from polyhead.data.example import Example
+from polyhead.data.example import Example, Value
+from polyhead.intervals import Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.pieces import Pieces
 from polyhead.predict import answer
@@ -13,6 +14,13 @@ from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
 """A task's name, then its figures by their usual names."""
+
+_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as the field prints it: shares in per cent, all others as they are."""
+    return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,38 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         gold: The examples of each dataset.
         tasks: The tasks to score.
     """
+    answered = {task.name: task.score(examples, given) for task, examples, given in _answered(model, gold, tasks)}
+    return {name: answered[name] for name in tasks if name in answered}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores, and how sure they are.
+
+    Attributes:
+        scores: Each task's figures.
+        intervals: Their intervals.
+    """
+
+    scores: Scores
+    intervals: dict[str, Intervals]
+
+
+def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Measured:
+    """As :func:`score`, with intervals."""
     scores: Scores = {}
+    sure: dict[str, Intervals] = {}
+    for task, examples, given in _answered(model, gold, tasks):
+        scores[task.name] = task.score(examples, given)
+        sure[task.name] = intervals(task, examples, given)
+    names = [name for name in tasks if name in scores]
+    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names})
+
+
+def _answered(
+    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]
+) -> Iterator[tuple[Task, list[Example], list[Value]]]:
+    """Each task with the examples of its layer and the answers for them."""
     for data, split in gold.items():
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
         here = [task for task in here if any(task.carries(example) for example in split.examples)]
@@ -48,8 +87,7 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         for task in here:
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
             predicted = [answers[i][task.name].value for i in rows]
-            scores[task.name] = task.score([split.examples[i] for i in rows], predicted)
-    return {name: scores[name] for name in tasks if name in scores}
+            yield task, [split.examples[i] for i in rows], predicted
 
 
 def mean_score(scores: Scores, tasks: Mapping[str, Task]) -> float | None:

@@ -16,11 +16,10 @@ from rich.table import Table
 from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
-from polyhead.scoring import Scores
+from polyhead.intervals import Intervals
+from polyhead.scoring import Scores, figure
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
-
-_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
 
 
 def show(what: RenderableType) -> None:
@@ -35,19 +34,21 @@ def write_figures(path: Path | None, figures: Any) -> None:
         write_json(path, figures)
 
 
-def figure(name: str, value: float) -> str:
-    """A figure as the field prints it: shares in per cent, all others as they are."""
-    return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
-
-
-def scores_table(scores: Scores, title: str) -> Table:
+def scores_table(scores: Scores, title: str, intervals: Mapping[str, Intervals]) -> Table:
     """A row for each task and figure; figures by label (``f1/person``) are left to the JSON file."""
     table = Table(title=title, title_justify="left", show_edge=False)
     table.add_column("task")
-    table.add_column("figures")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
     for task, figures in scores.items():
-        shown = [f"{name} {figure(name, value)}" for name, value in figures.items() if "/" not in name]
-        table.add_row(task, "   ".join(shown))
+        sure = intervals[task].figures if task in intervals else {}
+        first = task
+        for name, value in figures.items():
+            if "/" not in name:
+                ends = " to ".join(figure(name, end) for end in sure.get(name, ()))
+                table.add_row(first, name, figure(name, value), ends)
+                first = ""
     return table
 
 
@@ -118,7 +119,7 @@ class Watcher:
     def finish(self, run: Run) -> None:
         """The scores of the finished run, and what can be done with it."""
         for split, scores in run.scores.items():
-            show(scores_table(scores, f"scores on {split}"))
+            show(scores_table(scores, f"scores on {split}", run.intervals.get(split, {})))
         if len(run.stages) > 1 and run.stages[-1]["scores"]:
             show(stages_table(run.stages, run.main_figures))
         took = time.monotonic() - self.started

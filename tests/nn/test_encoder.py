@@ -10,7 +10,8 @@ import torch
 import polyhead.nn.encoder
 from polyhead.data.example import Example
 from polyhead.nn.batch import windows
-from polyhead.nn.encoder import Encoder, Piece
+from polyhead.nn.encoder import Encoder
+from polyhead.nn.encoding import Piece
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.mix import LayerMix
 

@@ -78,6 +78,7 @@ def check_same(run: Path, reference: Path) -> None:
 def test_the_reference_is_worth_comparing_with(reference: tuple[Path, killing.Ended]) -> None:
     folder, ended = reference
     found = set(runs.outcome(folder))
+    assert {"model/README.md", "intervals.json"} <= found
     assert {"model/model.safetensors", "model/encoder/model.safetensors", "best/tasks.json", "scores.json"} <= found
     assert any(name.startswith("best/joint-") for name in found)
     records = [(record["record"], record["stage"]) for record in runs.log(folder)]
@@ -125,6 +126,9 @@ MOMENTS = {
         "os.mkdir checkpoints/002-00000-000000000",
         "shutil.rmtree checkpoints/001-00002",
         "before final scores",
+        "open model/README.md",
+        "os.rename model/README.md",
+        "os.rename intervals.json",
         "os.rename scores.json",
         "shutil.rmtree checkpoints$",
     ],

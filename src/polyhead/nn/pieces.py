@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,9 +103,22 @@ class PieceTokenizer:
             out[i] = replace(out[i], pair=ids, case=_joined(out[i], ids, case))
         return out
 
-    def save(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into ``folder``."""
+    def save(self, folder: Path, window: int) -> None:
+        """Write ``tokenizer.json`` into ``folder``, and what lets ``AutoTokenizer`` take it as it is.
+
+        Without the latter transformers would build the tokenizer that is usual for the encoder's family.
+        """
         self.tokenizer.save(str(folder / "tokenizer.json"))
+        masks = [self.tokenizer.token_to_id(name) for name in ("[MASK]", "<mask>")]
+        mask = next((number for number in masks if number is not None), None)
+        ids = {"pad_token": self.padding, "unk_token": self.unknown, "mask_token": mask}
+        if len(self.single.before) == 1 and len(self.single.after) == 1:
+            ids |= {"cls_token": self.single.before[0], "sep_token": self.single.after[0]}
+        special = self.tokenizer.get_added_tokens_decoder()  # any other piece would become a special one by its name
+        named = {name: special[number].content for name, number in ids.items() if number in special}
+        kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window}
+        text = json.dumps(kind | named, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 
     def _raw(self, texts: list[str]) -> list[tuple[Ints, Ints | None]]:
         """The piece ids of raw texts, and the case of their words."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
+from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 
 
@@ -56,6 +57,10 @@ class Task(ABC):
     words: ClassVar[bool] = True
     """Whether the layer is about words, so that texts must be split into words."""
     default_layer: ClassVar[str | None] = None
+    inventory: ClassVar[str] = ""
+    """The field that ``prepare`` fills with the labels, if there is one."""
+    earlier: ClassVar[Task | None] = None
+    """Set for one task, before ``prepare``: the task of a previous run whose labels stay known beside the data's."""
 
     name: str
     data: str
@@ -93,14 +98,28 @@ class Task(ABC):
             PolyheadError: The gold is not of a kind that the task can learn; names the file and the line.
         """
 
-    @abstractmethod
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """Figures by their usual names, by the field's own scorer.
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally | None:  # noqa: ARG002
+        """What each example counts for the figures, where they are made of counts that add up.
+
+        A type gives this or ``score``. With it, the figures of a thousand resamples cost little.
 
         Args:
             examples: Examples that carry the layer, at least one.
             predicted: A value of the layer's kind for each.
         """
+        return None
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """Figures by their usual names, by the field's own scorer; by default those of ``tally``.
+
+        Args:
+            examples: Examples that carry the layer, at least one.
+            predicted: A value of the layer's kind for each.
+        """
+        tally = self.tally(examples, predicted)
+        if tally is None:
+            raise NotImplementedError(f"{type(self).__qualname__} has neither score nor tally")
+        return tally.figures()
 
     def check(self, examples: Sequence[Example], split: str) -> list[str]:  # noqa: ARG002 - for subclasses
         """See that gold outside the training split is of use; returns notes on what cannot be right.
@@ -113,6 +132,14 @@ class Task(ABC):
     def units(self, example: Example) -> int:
         """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
+
+    def earlier_labels(self) -> set[str]:
+        """The labels that stay known from a previous run."""
+        return set() if self.earlier is None else set(self.earlier.known_labels())
+
+    def known_labels(self) -> list[str]:
+        """The labels that ``prepare`` learnt; none if the type has none."""
+        return list(getattr(self, self.inventory)) if self.inventory else []
 
     def carries(self, example: Example) -> bool:
         """Whether the example has this task's layer."""
@@ -167,6 +194,20 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """An answer, with its confidence, for each example."""
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """Which labels the rows, columns or other slices of each parameter stand for, in their order.
+
+        By parameter name and axis; where an axis is longer than its labels, each label has a stretch of it. A head that
+        goes on from one of a previous run takes these slices by the labels that both have. Parameters that are not
+        named stand for no labels, and are taken whole.
+        """
+        return {}
+
+
+def linear_axes(name: str, labels: Sequence[str]) -> dict[str, dict[int, list[str]]]:
+    """The axes of a linear layer of this name with one output for each label, for ``Head.label_axes``."""
+    return {f"{name}.weight": {0: list(labels)}, f"{name}.bias": {0: list(labels)}}
 
 
 def unknown_label(task: Task, example: Example, label: str, split: str, known: Sequence[str], word: int = 0) -> Any:

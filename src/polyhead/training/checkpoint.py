@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.files import read_json, remove_unfinished, whole, write_json
+from polyhead.files import UNFINISHED, read_json, remove_unfinished, whole, write_json
 from polyhead.model import BEST
 from polyhead.scoring import Scores
 
@@ -145,6 +145,12 @@ def save_checkpoint(
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
     prune_best(run, progress.files())
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    folders = (run / FOLDER).glob("*") if (run / FOLDER).is_dir() else ()
+    return any(not folder.name.endswith(UNFINISHED) for folder in folders)
 
 
 def load_checkpoint(run: Path) -> Checkpoint | None:

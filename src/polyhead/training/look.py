@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from polyhead.data import Example, load_dataset
+from polyhead.data import Dataset, Example, load_dataset
 from polyhead.data.check import Report, check
 from polyhead.recipe import Recipe
-from polyhead.training.prepare import check_stages, device_of, encoder_of, layer_kinds
+from polyhead.tasks import Task
+from polyhead.training.origin import find_origin
+from polyhead.training.prepare import check_stages, device_of, layer_kinds
 
 
 def look(recipe: Recipe) -> Iterator[Report]:
     """A report on each dataset of the recipe, whether or not a task uses it.
 
     Raises:
-        PolyheadError: A file is broken, or the recipe names an encoder or a device that is not to be had.
+        PolyheadError: A file is broken, or the recipe names an encoder, a run or a device that is not to be had.
     """
     check_stages(recipe)
     device_of(recipe)
-    encoder = encoder_of(recipe)
     tasks = recipe.make_tasks()
+    origin = find_origin(recipe, tasks)
+    used = [name for name in recipe.data if any(task.data == name for task in tasks.values())]
+    datasets = {name: _load(recipe, name, tasks) for name in used} if origin.learns_pieces else {}
+    encoder = origin.encoder(datasets)
 
     def lengths(examples: Sequence[Example]) -> list[int]:
         special = encoder.tokenizer.single.size
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
-    for name, spec in recipe.data.items():
-        with recipe.blamed():
-            kinds = layer_kinds([task for task in tasks.values() if task.data == name])
-            dataset = load_dataset(name, spec, recipe.base, kinds)
-        yield check(dataset, lengths, encoder.window)
+    for name in recipe.data:
+        yield check(datasets.get(name) or _load(recipe, name, tasks), lengths, encoder.window)
+
+
+def _load(recipe: Recipe, name: str, tasks: Mapping[str, Task]) -> Dataset:
+    with recipe.blamed():
+        kinds = layer_kinds([task for task in tasks.values() if task.data == name])
+        return load_dataset(name, recipe.data[name], recipe.base, kinds)

@@ -14,7 +14,6 @@ from polyhead.data import Dataset, Example, load_dataset
 from polyhead.data.example import KIND_NAMES
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
-from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces
 from polyhead.nn.precision import find_device
 from polyhead.recipe import Recipe
@@ -49,16 +48,6 @@ def device_of(recipe: Recipe) -> torch.device:
     """
     with recipe.blamed():
         return find_device(recipe.device)
-
-
-def encoder_of(recipe: Recipe) -> Encoder:
-    """The encoder that a recipe names.
-
-    Raises:
-        PolyheadError: There is none of this name, or it cannot be loaded.
-    """
-    with recipe.blamed("encoder.name"):
-        return load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
 
 
 def load_datasets(recipe: Recipe, tasks: Mapping[str, Task], splits: Sequence[str]) -> dict[str, Dataset]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,16 +23,19 @@ from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.precision import choose_precision
+from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.recipe import Recipe, load_recipe, named_stages
-from polyhead.scoring import score
+from polyhead.scoring import measure
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.facts import run_facts
+from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
-from polyhead.training.prepare import Material, check_stages, device_of, encoder_of, load_datasets, prepare_tasks
+from polyhead.training.origin import KEPT, find_origin
+from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.run import STAGES, Run
-from polyhead.version import __version__
+from polyhead.training.run import INTERVALS, STAGES, Run, write_card, write_intervals
 
 try:
     import fcntl
@@ -129,14 +131,13 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     check_stages(recipe)
     device = device_of(recipe)
     tasks = recipe.make_tasks()
+    origin = find_origin(recipe, tasks, folder)
     with recipe.blamed():
         datasets = load_datasets(recipe, tasks, SPLITS)
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
-    for note in notes:
-        tell(note)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    encoder = encoder_of(recipe)
-    usual = RATE_TIMES_WIDTH / encoder.width
+    encoder = origin.encoder(datasets)
+    usual = RATE_FROM_SCRATCH if origin.untrained else RATE_TIMES_WIDTH / encoder.width
     stages = [
         stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
         for stage in recipe.stages
@@ -146,30 +147,36 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     info = {
         "data": {name: _described(d.spec) for name, d in datasets.items()},
         "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items()},
+        **carried(origin.model),
     }
-    model = Model(encoder, tasks, info).to(device)
+    model = Model(encoder, tasks, info)
+    origin.hand_on(model)
+    model = model.to(device)
+    notes += origin.notes
+    for note in notes:
+        tell(note)
     model.precision = precision
     facts = {
-        "polyhead": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **run_facts(device),
+        **start_facts(info, encoder.name, recipe.base, untrained=origin.untrained),
         "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
+        "start": origin.facts(),
         "notes": notes,
     }
+    origin.keep(folder, encoder)
     return Training(recipe, model, Material(encoder, datasets), folder), facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
     folder, progress = training.folder, training.progress
+    lineage = Lineage(folder, training.recipe, training.model, training.material.datasets)
     saved = time.monotonic()
     with _Log(folder / "log.jsonl", progress) as log:
         for record in training.records():
             log.write(record)
             watch(record)
             if isinstance(record, StageEnded):
+                lineage.note()
                 training.model.save(folder / "model")
                 write_json(folder / BEST / "tasks.json", {name: asdict(b) for name, b in progress.tasks.items()})
             due = time.monotonic() - saved >= checkpoint_seconds
@@ -182,12 +189,13 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    dev = progress.stages[-1]
-    if set(names) - set(dev):  # some task was in no stage
-        dev = score(model, training.material.gold("dev", tasks), names)
-    scores = {"dev": dev, "test": score(model, training.material.gold("test", tasks), names)}
-    scores = {split: figures for split, figures in scores.items() if figures}
+    measured = {split: measure(model, training.material.gold(split, tasks), names) for split in ("dev", "test")}
+    measured = {split: found for split, found in measured.items() if found.scores}
     prune_best(folder, progress.files())
+    lineage.note()
+    write_card(folder, folder / "model", model, measured)
+    scores = {split: found.scores for split, found in measured.items()}
+    write_intervals(folder / INTERVALS, measured)
     write_json(folder / STAGES, {"stages": _stages(training)})
     write_json(folder / "scores.json", scores)
     _remove_checkpoints(folder)
@@ -269,6 +277,7 @@ def _without_nan(value: Any) -> Any:
 
 def _remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / KEPT, ignore_errors=True)  # it serves resuming alone
 
 
 def _unit(task: Task, dataset: Dataset) -> str:
