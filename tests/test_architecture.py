@@ -19,7 +19,7 @@ ROOT = Path(polyhead.__file__).parent
 ORDER = [
     *("version", "errors", "files", "hub", "data", "metrics", "doc", "nn", "tasks", "intervals"),
     *("model", "inherit", "stage", "encoder_spec", "recipe"),
-    *("predict", "scoring", "card", "training", "annotate", "views", "demo", "cli"),
+    *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
 WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "doc", "cli")

@@ -273,6 +273,22 @@ def separate(
         print(f"{task}: {folder}")
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; by default report.html in it.")
+    ] = None,
+) -> None:
+    """Write a page about a run: scores, what each stage gained and lost, curves, and how its tasks got on.
+
+    Example: polyhead report runs/first
+    """
+    from polyhead.reporting import report as write
+
+    print(write(run, output))
+
+
 @data_app.command("check")
 def check(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")], json_file: JsonOption = None

@@ -23,6 +23,14 @@ def figure(name: str, value: float) -> str:
     return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
 
 
+def changed(name: str, before: float | None, value: float) -> str:
+    """A figure, and by how much it is another than before."""
+    if before is None:
+        return figure(name, value)
+    sign = "+" if value >= before else "-"
+    return f"{figure(name, value)} ({sign}{figure(name, abs(value - before))})"
+
+
 @dataclass(frozen=True, slots=True)
 class Gold:
     """Examples with gold, and their pieces, so that nothing is tokenised twice.

@@ -17,7 +17,7 @@ from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
 from polyhead.intervals import Intervals
-from polyhead.scoring import Scores, figure
+from polyhead.scoring import Scores, changed, figure
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
 
@@ -67,20 +67,10 @@ def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table
         cells, before = [], None
         for stage in stages:
             value = stage["scores"].get(task, {}).get(main[task])
-            cells.append(_change(main[task], before, value))
+            cells.append("-" if value is None else changed(main[task], before, value))
             before = value if value is not None else before
         table.add_row(f"{task} {main[task]}", *cells)
     return table
-
-
-def _change(name: str, before: float | None, value: float | None) -> str:
-    """A figure, and by how much it is another than before."""
-    if value is None:
-        return "-"
-    if before is None:
-        return figure(name, value)
-    sign = "+" if value >= before else "-"
-    return f"{figure(name, value)} ({sign}{figure(name, abs(value - before))})"
 
 
 class Watcher:

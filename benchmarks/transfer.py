@@ -1,0 +1,174 @@
+"""What each way to transfer is worth: four tasks, several training sizes, several seeds, one encoder (minilm).
+
+    POLYHEAD_DATA=corpora python benchmarks/transfer.py run --results transfer.jsonl     # goes on where it stopped
+    python benchmarks/transfer.py table --results transfer.jsonl
+
+Ways: ``scratch`` (minilm's architecture and pieces, random weights), ``frozen`` (a pretrained encoder that does not
+learn), ``tuned`` (all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (from the joint
+model, one stage for the task alone). The first n sentences of each training file are used, so that smaller sets lie
+within larger ones; a size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev
+splits: the weights are those of the last epoch, and the dev splits are scored once. Each run is one line of the
+results; runs that are there already are not repeated, so the command can be ended and given again, or given twice at a
+time with different ``--seeds``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+TASKS: dict[str, dict[str, Any]] = {
+    "upos": {"type": "tagging", "data": "ewt", "layer": "upos", "unseen": "count"},
+    "syntax": {"type": "parsing", "data": "ewt"},
+    "entities": {"type": "ner", "data": "wnut", "layer": "entities"},
+    "sentiment": {"type": "classification", "data": "sst", "layer": "sentiment"},
+}
+FIGURES = {"upos": "accuracy", "syntax": "las", "entities": "f1", "sentiment": "accuracy"}
+WAYS = ["scratch", "frozen", "tuned", "lora", "joint", "special"]
+EPOCHS = {100: 30, 500: 12, 2000: 5}
+"""Epochs of a pretrained encoder by the number of training sentences; a size in between takes the next lower one's."""
+MORE = {"scratch": 2.0, "frozen": 2.0, "lora": 1.0, "tuned": 1.0, "joint": 1.0, "special": 0.5}
+"""How many times as many epochs a way takes: what starts with less has more to learn."""
+STAGE: dict[str, dict[str, Any]] = {
+    "frozen": {"freeze": "encoder", "head_learning_rate": 3e-3},
+    "lora": {"adapter": {"kind": "lora", "rank": 8}, "learning_rate": 1e-3},
+    "special": {"learning_rate": 1e-4},
+}
+"""What a way sets beside the defaults."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[100, 500, 2000])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--work", type=Path, default=Path("transfer-runs"), help="where joint models are kept")
+    options = parser.parse_args()
+    if options.what == "table":
+        print_tables(read(options.results))
+        return
+    corpora = os.environ.get("POLYHEAD_DATA")
+    if not corpora or not Path(corpora).is_dir():
+        sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
+    for size in options.sizes:
+        for seed in options.seeds:
+            for way in options.ways:
+                for tasks in [options.tasks] if way == "joint" else [[task] for task in options.tasks]:
+                    once(Path(corpora).resolve(), options, {"way": way, "size": size, "seed": seed, "tasks": tasks})
+
+
+def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> None:
+    """Train and score one run, unless it is among the results."""
+    from polyhead.recipe import make_recipe
+    from polyhead.training import train
+
+    if any(all(line[key] == job[key] for key in job) for line in read(options.results)):
+        return
+    folder = options.work / "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]])
+    if (folder / "recipe.toml").exists():
+        remove(folder)
+    recipe = make_recipe(recipe_of(corpora, options, job))
+    start = time.perf_counter()
+    run = train(recipe, folder)
+    learning = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())["learning"]
+    line = {
+        **job,
+        "scores": {task: run.scores["test"][task] for task in job["tasks"]},
+        "seconds": round(time.perf_counter() - start, 1),
+        "learning": learning,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    with options.results.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+    figures = "  ".join(f"{task} {100 * run.scores['test'][task][FIGURES[task]]:.2f}" for task in job["tasks"])
+    print(
+        f"{job['way']} {job['size']} seed {job['seed']}: {figures}  ({line['seconds']} s)", file=sys.stderr, flush=True
+    )
+    if job["way"] != "joint":
+        remove(folder)
+
+
+def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
+    bench, size, way = corpora / "bench", job["size"], job["way"]
+    whole = size > 2000
+    data = {
+        "ewt": {
+            "format": "conllu",
+            "train": str(corpora / "ewt" / "en_ewt-ud-train.conllu" if whole else bench / "ewt2k.conllu"),
+            "test": str(bench / "ewt_dev.conllu"),
+        },
+        "wnut": {
+            "format": "columns",
+            "layers": ["words", "entities"],
+            "train": str(bench / "wnut1500.conll"),
+            "test": str(bench / "wnut_dev.conll"),
+        },
+        "sst": {
+            "format": "tsv",
+            "layers": ["text", "sentiment"],
+            "train": str(bench / "sst2_2k.tsv"),
+            "test": str(bench / "sst2_dev.tsv"),
+        },
+    }
+    used = {TASKS[task]["data"] for task in job["tasks"]}
+    epochs = EPOCHS[max(known for known in EPOCHS if known <= size)]
+    stage = {"epochs": max(1, round(epochs * MORE[way])), "keep": "last", "cosines": 0, **STAGE.get(way, {})}
+    recipe: dict[str, Any] = {
+        "seed": job["seed"],
+        "data": {name: {**spec, "limit": size} for name, spec in data.items() if name in used},
+        "tasks": {task: TASKS[task] for task in job["tasks"]},
+        "stages": [stage],
+    }
+    if way == "scratch":
+        recipe["encoder"] = {"name": "minilm", "weights": "random"}
+    if way == "special":
+        joint = options.work / "-".join(["joint", str(size), str(job["seed"]), *options.tasks])
+        recipe["start"] = {"run": str(joint.resolve())}
+    return recipe
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
+
+
+def remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder)
+
+
+def print_tables(lines: list[dict[str, Any]]) -> None:
+    found: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+    for line in lines:
+        for task, scores in line["scores"].items():
+            found[task, line["way"], line["size"]].append(100 * scores[FIGURES[task]])
+    sizes = sorted({size for _, _, size in found})
+    for task in TASKS:
+        print(f"\n### {task}, {FIGURES[task]} (mean and range over seeds)\n")
+        print("| way | " + " | ".join(f"{size:,}" for size in sizes) + " |\n|---|" + "---|" * len(sizes))
+        for way in WAYS:
+            cells = [cell(found.get((task, way, size), [])) for size in sizes]
+            if any(cells):
+                print(f"| {way} | " + " | ".join(cells) + " |")
+
+
+def cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The page of a run: what it scores, what each stage gained and lost, how it learnt, and how its tasks got on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from polyhead.errors import PolyheadError
+from polyhead.files import check_place, write_text
+from polyhead.intervals import Intervals
+from polyhead.reporting.figures import curves, matrix
+from polyhead.scoring import changed, figure
+from polyhead.training.run import Run
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 52rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0.2rem; }
+h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.lead { font-size: 1.1rem; }
+table { border-collapse: collapse; margin: 0.6rem 0; }
+th, td { text-align: right; padding: 0.2rem 0.8rem 0.2rem 0; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+caption { text-align: left; color: #555; font-size: 0.9rem; }
+.scroll { overflow-x: auto; }
+svg { max-width: 100%; height: auto; }
+.note { color: #555; font-size: 0.9rem; }
+@media print { body { margin: 0; max-width: none; } }
+"""
+
+
+def report(folder: str | Path, output: str | Path | None = None) -> Path:
+    """Write a page about a finished run; it loads nothing from elsewhere.
+
+    Args:
+        folder: The run.
+        output: The file to write; by default ``report.html`` in the run's folder.
+
+    Raises:
+        PolyheadError: There is no finished run, its log is damaged, or matplotlib is not installed.
+    """
+    run = Run.open(folder)
+    path = Path(output) if output is not None else run.folder / "report.html"
+    check_place(path)
+    write_text(path, page(run))
+    return path
+
+
+def page(run: Run) -> str:
+    """The page as HTML. Whatever comes from data or recipe is escaped."""
+    records = _records(run.folder / "log.jsonl")
+    main = run.main_figures
+    name = escape(run.folder.resolve().name)
+    body = [
+        f"<h1>{name}</h1>",
+        f'<p class="lead">{_answer(run, main)}</p>',
+        *_scores(run),
+        *_stages(run, main),
+        *_learning(records, main),
+        *_cosines(records),
+    ]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n' + "\n".join(
+        [*body, "</body></html>\n"]
+    )
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The log without single steps."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise PolyheadError(f"The run's log cannot be read: {error}.", file=path) from error
+    return [line for line in lines if line["record"] != "Stepped"]
+
+
+def _answer(run: Run, main: Mapping[str, str]) -> str:
+    """What the run scores, in one line."""
+    if not run.scores:
+        return "The run has no dev or test split, so nothing was scored."
+    split = "test" if "test" in run.scores else "dev"
+    sure = run.intervals.get(split, {})
+    parts = []
+    for task, figures in run.scores[split].items():
+        name = main[task]
+        ends = _ends(sure.get(task), name)
+        parts.append(
+            f"{escape(task)} {escape(name)} <b>{figure(name, figures[name])}</b>" + (f" ({ends})" if ends else "")
+        )
+    return f"On {split}: {', '.join(parts)}."
+
+
+def _scores(run: Run) -> Iterator[str]:
+    if not run.scores:
+        return
+    yield "<h2>Scores</h2>"
+    for split, scores in run.scores.items():
+        sure = run.intervals.get(split, {})
+        rows = [
+            [task, name, figure(name, value), _ends(sure.get(task), name)]
+            for task, figures in scores.items()
+            for name, value in figures.items()
+            if "/" not in name
+        ]
+        yield _table(
+            f"on {split}; 95 % intervals by the bootstrap over texts", ["task", "figure", "", "interval"], rows
+        )
+
+
+def _stages(run: Run, main: Mapping[str, str]) -> Iterator[str]:
+    stages = run.stages
+    if len(stages) < 2 or not stages[-1]["scores"]:
+        return
+    yield "<h2>What each stage gained and lost</h2>"
+    rows = []
+    for task in stages[-1]["scores"]:
+        before: float | None = None
+        row = [f"{task} {main[task]}"]
+        for stage in stages:
+            value = stage["scores"].get(task, {}).get(main[task])
+            row.append("" if value is None else changed(main[task], before, value))
+            before = before if value is None else value
+        rows.append(row)
+    yield _table("main figure on dev after each stage", ["task", *(stage["stage"] for stage in stages)], rows)
+
+
+def _learning(records: Sequence[Mapping[str, Any]], main: Mapping[str, str]) -> Iterator[str]:
+    epochs = [record for record in records if record["record"] == "EpochEnded"]
+    if not epochs:
+        return
+    counts = [record["epochs"] for record in records if record["record"] == "StageEnded"]
+    bounds = [sum(counts[: i + 1]) for i in range(len(counts) - 1)]
+    yield "<h2>How it learnt</h2>"
+    tasks = list(dict.fromkeys(task for record in epochs for task in record["scores"]))
+    if tasks:
+        scores = {
+            f"{task} {main[task]}": [record["scores"].get(task, {}).get(main[task]) for record in epochs]
+            for task in tasks
+        }
+        yield _figure(curves(scores, bounds, "on dev"), "Main figure of each task on dev after each epoch")
+    names = list(dict.fromkeys(task for record in epochs for task in record["losses"]))
+    losses = {name: [record["losses"].get(name) for record in epochs] for name in names}
+    yield _figure(curves(losses, bounds, "training loss"), "Mean training loss per word or text in each epoch")
+
+
+def _cosines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    stages = [record for record in records if record["record"] == "StageEnded" and record.get("cosines")]
+    if not stages:
+        return
+    yield "<h2>How the tasks get on</h2>"
+    yield (
+        '<p class="note">The cosine between the gradients of two tasks with respect to the shared encoder: above 0 '
+        "they pull the same way, below 0 apart. An asterisk marks pairs that surely pull apart: below 0 by three "
+        "standard errors.</p>"
+    )
+    for stage in stages:
+        cells = {_pair(both): found["mean"] for both, found in stage["cosines"].items()}
+        names = list(dict.fromkeys(name for pair in cells for name in pair))
+        against = [_pair(both) for both in stage["against"]]
+        yield _figure(matrix(names, cells, against), f"Stage {stage['stage']}")
+        rows = [
+            [*pair.split(), f"{found['mean']:+.3f}", f"{found['error']:.3f}", str(found["measured"])]
+            for pair, found in stage["cosines"].items()
+        ]
+        yield _table("the same in numbers", ["task", "and", "mean", "standard error", "measured"], rows)
+
+
+def _pair(both: str) -> tuple[str, str]:
+    first, second = both.split()
+    return first, second
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _figure(svg: str, caption: str) -> str:
+    label = f'<svg role="img" aria-label="{escape(caption)}"'
+    return f"<figure>{svg.replace('<svg', label, 1)}<figcaption class='note'>{escape(caption)}</figcaption></figure>"
+
+
+def _ends(sure: Intervals | None, name: str) -> str:
+    ends = None if sure is None else sure.figures.get(name)
+    return "" if ends is None else f"{figure(name, ends[0])} to {figure(name, ends[1])}"
