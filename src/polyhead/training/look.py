@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from polyhead.data import Example, load_dataset
+from polyhead.data import Example
 from polyhead.data.check import Report, check
 from polyhead.nn.loading import load_encoder
 from polyhead.recipe import Recipe
-from polyhead.training.prepare import layer_kinds
+from polyhead.training.prepare import read_dataset
 
 
 def look(recipe: Recipe) -> Iterator[Report]:
@@ -25,5 +25,4 @@ def look(recipe: Recipe) -> Iterator[Report]:
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
     for name, spec in recipe.data.items():
-        kinds = layer_kinds([task for task in tasks.values() if task.data == name])
-        yield check(load_dataset(name, spec, recipe.base, kinds), lengths, encoder.window)
+        yield check(read_dataset(name, spec, recipe.base, tasks), lengths, encoder.window)

@@ -14,8 +14,8 @@ from polyhead.files import read_json
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Gold, Scores, score
-from polyhead.training.prepare import load_datasets
+from polyhead.scoring import Scores, score
+from polyhead.training.prepare import Material, load_datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,11 @@ def evaluate(
     splits = ("train", "dev") if split == "dev" and any(isinstance(s.dev, float) for s in wanted.values()) else (split,)
     datasets = load_datasets(recipe.model_copy(update={"data": wanted}), tasks, splits)
     notes = [note for dataset in datasets.values() for note in dataset.notes]
-    for task in tasks.values():
+    for task in [task for task in tasks.values() if task.annotates]:
         notes += task.check(datasets[task.data].splits[split], split) or []  # a user's own type may return nothing
     for note in notes:
         tell(note)
-    gold = {
-        name: Gold(dataset.splits[split], model.encoder.tokenise(dataset.splits[split]))
-        for name, dataset in datasets.items()
-    }
+    gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
     return score(model, gold, list(tasks))
 
 

@@ -27,6 +27,7 @@ from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import score
 from polyhead.tasks import Task
+from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.learning import see_extras
 from polyhead.training.loop import Training
@@ -144,7 +145,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     torch.manual_seed(recipe.seed)
     info = {
         "data": {name: _described(d.spec) for name, d in datasets.items()},
-        "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items()},
+        "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items() if task.annotates},
     }
     model = Model(encoder, tasks, info).to(device)
     model.precision = precision
@@ -160,7 +161,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
         "notes": notes,
     }
-    return Training(recipe, model, Material(encoder, datasets), folder), facts
+    return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder), facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
@@ -258,7 +259,8 @@ def _without_nan(line: dict[str, Any]) -> Any:
 
 
 def _remove_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for scaffold in (FOLDER, BLOCKS):
+        shutil.rmtree(folder / scaffold, ignore_errors=True)
 
 
 def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
