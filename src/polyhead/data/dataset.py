@@ -44,6 +44,11 @@ class Dataset:
     fingerprint: str
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the splits are read anew whenever they are gone through."""
+        return any(isinstance(examples, Stream) for examples in self.splits.values())
+
 
 def load_dataset(
     name: str,

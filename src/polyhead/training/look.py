@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from polyhead.data import Example
 from polyhead.data.check import Report, check
+from polyhead.data.check_stream import check_streams
 from polyhead.nn.loading import load_encoder
 from polyhead.recipe import Recipe
 from polyhead.training.prepare import read_dataset
@@ -25,4 +26,5 @@ def look(recipe: Recipe) -> Iterator[Report]:
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
     for name, spec in recipe.data.items():
-        yield check(read_dataset(name, spec, recipe.base, tasks), lengths, encoder.window)
+        dataset = read_dataset(name, spec, recipe.base, tasks)
+        yield (check_streams if dataset.streamed else check)(dataset, lengths, encoder.window)
