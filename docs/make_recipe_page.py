@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from polyhead.data import DataSpec
-from polyhead.recipe import EncoderSpec, Recipe
+from polyhead.encoder_spec import EncoderSpec, StartSpec
+from polyhead.recipe import Recipe
 from polyhead.stage import AdapterSpec, Stage
 from polyhead.tasks import TYPES, Task
 
@@ -70,9 +71,12 @@ def page() -> str:
     parts = [
         TOP,
         "## At the top\n\nThese come first, before any table.\n",
-        _table(_pydantic_rows(Recipe, leave=("base", "data", "tasks", "stages"))),
-        '## `[encoder]`\n\n`encoder = "NAME"` is short for a table with `name` alone.\n',
+        _table(_pydantic_rows(Recipe, leave=("base", "start", "data", "tasks", "stages"))),
+        '## `[encoder]`\n\n`encoder = "NAME"` is short for a table with `name` alone. A table without a name builds an '
+        "encoder from scratch. [transfer.md](transfer.md) says which start is for what.\n",
         _table(_pydantic_rows(EncoderSpec)),
+        "## `[start]`\n\nA previous run to go on from, in place of `encoder`.\n",
+        _table(_pydantic_rows(StartSpec)),
         "## `[data.NAME]`\n\nThe files of one dataset. Nothing is required; training needs `train`.\n",
         _table(_pydantic_rows(DataSpec)),
         "## `[tasks.NAME]`\n\nThese keys every task has:\n",

@@ -164,4 +164,4 @@ def _listen(folder: Path, happened: Callable[[str], None]) -> None:
     checkpoint.save_file = torn(checkpoint.save_file)
     sys.modules["polyhead.model"].save_file = torn(sys.modules["polyhead.model"].save_file)
     loop.score = scored(loop.score, "evaluation")
-    start.score = scored(start.score, "final scores")
+    start.measure = scored(start.measure, "final scores")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,24 @@ def write_recipe(
 
 def outcome(run: Path) -> dict[str, Any]:
     """What two runs of one recipe must have in common: every byte of weights and scores, the log but for times."""
-    names = [*(run / "model").rglob("*"), *(run / "best").rglob("*"), run / "scores.json", run / "recipe.toml"]
+    facts = [run / name for name in ("scores.json", "stages.json", "intervals.json", "recipe.toml")]
+    names = [*(run / "model").rglob("*"), *(run / "best").rglob("*"), *facts]
     files = {str(path.relative_to(run)): path.read_bytes() for path in names if path.is_file()}
-    return {"log": log(run), **files}
+    return {"log": log(run), **{name: without_times(run.name, name, content) for name, content in files.items()}}
+
+
+def without_times(run: str, name: str, content: bytes) -> Any:
+    """A file of a run without when, how long and what the run is called: the model's record and its card have these."""
+    if name == "model/config.json":
+        config = json.loads(content)
+        for stage in config["info"]["lineage"]:
+            del stage["date"], stage["seconds"]
+        return config
+    if name == "model/README.md":
+        date_or_duration = r"\d{4}-\d\d-\d\d(T[\d:]+[+-]\d{4})?|\b(\d+ h )?(\d+ min )?\d+ (s|min)\b"
+        text = re.sub(rf"(?m)^(# |- name: ){re.escape(run)}$", "NAME", content.decode())
+        return re.sub(date_or_duration, "TIME", text)
+    return content
 
 
 def log(run: Path) -> list[dict[str, Any]]:

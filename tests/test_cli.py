@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import polyhead
+import polyhead.demo
 import polyhead.predict
 import runs
 from polyhead import PolyheadError
@@ -127,6 +129,18 @@ def test_a_seed_on_the_command_line(folder: Path, tiny_encoder: Path, tmp_path: 
     assert not (tmp_path / "other").exists()
 
 
+def test_scores_are_shown_with_their_intervals(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    recipe = runs.write_recipe(folder, tiny_encoder, ONE_EPOCH, data=UD, tasks=GRAMMAR)
+    result = call("train", recipe, "--output", tmp_path / "run")
+    run = polyhead.Run.open(tmp_path / "run")
+    assert "95 % interval" in result.output
+    for split in ("dev", "test"):
+        for name, (low, high) in run.intervals[split]["syntax"].figures.items():
+            assert re.search(rf"{name} .*{100 * low:.2f} to {100 * high:.2f}", result.output)
+    (tmp_path / "run" / "intervals.json").unlink()
+    assert polyhead.Run.open(tmp_path / "run").intervals == {}, "as in a run of an older polyhead"
+
+
 def test_train_with_too_little_or_too_much(tmp_path: Path, texts: Path) -> None:
     assert "No recipe is given" in fault("train").what
     assert "no such recipe" in fault("train", tmp_path / "none.toml").what
@@ -145,6 +159,8 @@ def test_evaluate_a_split(everything: Path, tmp_path: Path) -> None:
     scores = polyhead.Run.open(everything).scores
     for split in ("dev", "test"):
         result = call("evaluate", everything, "--split", split, "--json", tmp_path / "s.json")
+        low, high = polyhead.Run.open(everything).intervals[split]["pos"].figures["accuracy"]
+        assert f"{100 * low:.2f} to {100 * high:.2f}" in result.output
         assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8")) == scores[split]
         assert all(task in result.output for task in scores[split])
     train = call("evaluate", everything, "--split", "train", "--data", "table", "--json", tmp_path / "s.json")
@@ -561,7 +577,7 @@ def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
     assert fault("predict", everything, "--to", "json").remedy == "Did you mean 'jsonl'?"
     (tmp_path / "in.doc").touch()
     assert "'.doc'" in fault("predict", everything, tmp_path / "in.doc").what
-    assert "is a folder" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
+    assert "Is a directory" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
     assert "not written as .csv" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
     assert "no best weights" in fault("predict", everything, "--best", "poss", stdin=b"x").what
     assert "No such option" in misuse("predict", everything, "--form", "text")
@@ -612,6 +628,88 @@ def test_data_check_and_new(folder: Path, tiny_encoder: Path, tmp_path: Path, mo
     call("new", folder / "texts.csv", "-o", "new.toml")
     assert str(folder / "texts.csv") in Path("new.toml").read_text(encoding="utf-8")
     assert "such a file already" in fault("new", folder / "texts.csv", "-o", "new.toml").what
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what", "at"),
+    [
+        ('encoder = "minlm"\n', "There is no encoder 'minlm'", "encoder ="),
+        ('encoder = "./none"\n', "There is no encoder folder", "encoder ="),
+        ('[encoder]\nwindow = 9\nname = "minlm"\n', "There is no encoder 'minlm'", "name ="),
+        ('[encoder]\nname = "TINY"\nwindow = 4096\n', "encoder.window = 4096 does not fit", "window ="),
+        ('encoder = { name = "TINY", window = 2 }\n', "encoder.window = 2 does not fit", "encoder ="),
+        ('encoder = "TINY"\ndevice = "cpuu"\n', "device = 'cpuu' is not to be had here", "device ="),
+        ('encoder = "TINY"\n[[stages]]\n[[stages]]\npatience = 3\n', "stages[2].patience = 3, but none", "patience ="),
+    ],
+)
+def test_data_check_finds_what_training_would(
+    folder: Path, tiny_encoder: Path, tmp_path: Path, wrong: str, what: str, at: str
+) -> None:
+    data = f'[data.table]\ntrain = "{folder / "texts.csv"}"\n'
+    text = wrong.replace("TINY", str(tiny_encoder)) + data + LABEL
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(text, encoding="utf-8")
+    error = fault("data", "check", recipe)
+    assert error.what.startswith(what)
+    assert error.remedy
+    assert error.file == str(recipe)
+    assert text.split("\n")[(error.line or 0) - 1].startswith(at)
+    assert str(fault("train", recipe, "--output", tmp_path / "run")) == str(error)
+    assert not (tmp_path / "run").exists()
+
+
+def stop(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("command", "stopped"),
+    [
+        ("evaluate RUN", "polyhead.cli.TyperGroup.make_context"),
+        ("evaluate RUN", "polyhead.training.evaluate"),
+        ("predict RUN", "polyhead.annotate.load"),
+        ("predict RUN", "polyhead.data.text.opened"),
+        ("data check RECIPE", "polyhead.training.look.check"),
+        ("new DATA -o OUT/new.toml", "polyhead.data.guess.guess"),
+    ],
+)
+def test_ctrl_c_says_that_it_stopped(
+    texts: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, stopped: str
+) -> None:
+    monkeypatch.setattr(stopped, stop)
+    paths = {"RUN": texts, "RECIPE": texts / "recipe.toml", "DATA": folder / "texts.csv", "OUT": tmp_path}
+    for name, path in paths.items():
+        command = command.replace(name, str(path))
+    result = CliRunner().invoke(app, command.split(), input="one\n")
+    assert result.exit_code == 130
+    assert result.stderr == "\nStopped.\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        ("polyhead.demo.load_recipe", "Nothing was trained yet."),
+        ("polyhead.training.start._finish", "Go on with: polyhead train --resume runs/demo"),
+        ("polyhead.demo.load", "The run runs/demo is finished."),
+    ],
+)
+def test_ctrl_c_in_the_demo_says_what_is_left(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: str, said: str
+) -> None:
+    """The demo's own recipe would take minutes; that of the tests stands for it."""
+    recipe = polyhead.load_recipe(texts / "recipe.toml")
+    monkeypatch.setattr(polyhead.demo, "load_recipe", lambda _: recipe)
+    monkeypatch.setattr(stopped, stop)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 130
+    assert result.stderr.endswith(f"\nStopped. {said}\n")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if "--resume" in said:
+        call(*said.removeprefix("Go on with: polyhead ").split())
+        assert polyhead.Run.open("runs/demo").scores
 
 
 @pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"], ["data", "check"], ["new"], ["demo"]])
@@ -699,3 +797,27 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tiny_encoder: Path, tmp_path: Pa
     assert done.returncode == 130
     assert err.decode().rstrip().endswith(f"Stopped. Go on with: polyhead train --resume {tmp_path / 'run'}")
     assert "Traceback" not in err.decode()
+
+
+# --- models ---
+
+
+def test_separate(everything: Path, tmp_path: Path) -> None:
+    result = call("separate", everything, "--output", tmp_path / "models")
+    assert f"entities: {tmp_path / 'models' / 'entities'}" in result.output
+    answers = call("predict", tmp_path / "models" / "entities", "--to", "jsonl", stdin="Ann saw Bob\n").stdout
+    assert set(json.loads(answers)["sentences"][0]) == {"text", "words", "entities"}
+    assert "is not empty" in fault("separate", everything, "--output", tmp_path / "models").what
+    assert "Missing option" in misuse("separate", everything)
+
+
+def test_push_with_too_little(texts: Path, tmp_path: Path) -> None:
+    assert "'name' is no id on the Hub" in fault("push", texts, "name").what
+    assert "There is no run" in fault("push", tmp_path / "none", "owner/name").what
+    assert "Missing argument" in misuse("push", texts)
+
+
+def test_the_hub_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = fault("predict", "owner/name", stdin="a text\n")
+    assert "The Hub cannot be reached, so owner/name cannot be fetched" in error.what

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polyhead.errors import PolyheadError
-from polyhead.files import UNFINISHED, check_place, remove_unfinished, whole, write_json, write_text
+from polyhead.files import UNFINISHED, check_place, read_json, remove_unfinished, whole, write_json, write_text
 
 
 def test_text_is_written_as_utf8_with_unix_line_ends(tmp_path: Path) -> None:
@@ -20,6 +20,34 @@ def test_text_is_written_as_utf8_with_unix_line_ends(tmp_path: Path) -> None:
 def test_json_keeps_letters_readable(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1, None]})
     assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"a": 1', "This file of the run is damaged: Expecting"),
+        ("[1]", "it has no 'a'"),
+        ('{"b": 1}', "it has no 'a'"),
+        ("3", "This file of the run is damaged"),
+        ("\xff", "is damaged: 'utf-8' codec"),
+        ("[" * 100_000, "This file of the run is damaged"),
+    ],
+)
+def test_json_that_is_damaged(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(PolyheadError) as caught:
+        read_json(path, "a")
+    assert said in caught.value.what
+    assert caught.value.file == str(path)
+    assert caught.value.remedy
+
+
+def test_json_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(PolyheadError, match="Cannot read: Is a directory"):
+        read_json(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none.json")
 
 
 def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
@@ -147,6 +175,13 @@ def test_where_nothing_can_be_written(
             write_text(tmp_path / place, "text")
         assert remedy in caught.value.remedy
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "locked"]
+
+
+def test_a_folder_that_weights_could_not_be_written_into(tmp_path: Path) -> None:
+    with pytest.raises(PolyheadError, match="name is not UTF-8") as caught:
+        check_place(tmp_path / "r\udcff", folder=True)
+    assert caught.value.remedy
+    check_place(tmp_path / "r\udcff.json")
 
 
 def test_where_something_can_be_written(tmp_path: Path) -> None:

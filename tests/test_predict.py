@@ -354,3 +354,24 @@ def test_a_broken_model_is_told_by_its_file(folder: Path, everything: Annotator,
     with pytest.raises(PolyheadError) as caught:
         polyhead.load(tmp_path / "model")
     assert str(tmp_path / "model") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"polyhead_format": None}, "not a polyhead model"),
+        ({"polyhead_format": "1"}, "not a polyhead model"),
+        ({"polyhead_format": 99, "tasks": None}, "A newer polyhead wrote this model"),
+        ({"tasks": None}, "it has no 'tasks'"),
+        ({"encoder": None}, "it has no 'encoder'"),
+    ],
+)
+def test_a_config_that_is_none(
+    folder: Path, everything: Annotator, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    config = json.loads((folder / "everything" / "model" / "config.json").read_text(encoding="utf-8"))
+    left = {key: value for key, value in (config | change).items() if value is not None}
+    (tmp_path / "config.json").write_text(json.dumps(left), encoding="utf-8")
+    with pytest.raises(PolyheadError, match=said) as caught:
+        polyhead.load(tmp_path)
+    assert caught.value.remedy

@@ -171,6 +171,26 @@ def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str
     assert text.split("\n")[error.line - 1].startswith(start)
 
 
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/a"])
+@pytest.mark.parametrize(
+    ("old", "start"),
+    [
+        ('encoder = "minilm"', "encoder ="),
+        ('encoder = { name = "minilm" }', "encoder ="),
+        ('train = "train.conllu"', "train ="),
+        ('dev = "dev.conllu"', "dev ="),
+        ('"b.csv"]', "train = ["),
+    ],
+)
+def test_what_cannot_be_a_path(tmp_path: Path, path: str, old: str, start: str) -> None:
+    good = GOOD.replace('encoder = "minilm"', old) if "{" in old else GOOD
+    text = good.replace(old, re.sub('"[^"]*"', lambda _: json.dumps(path), old), 1)
+    error = fault(tmp_path, text)
+    assert repr(path) in error.what
+    assert ("a NUL character" if "\0" in path else "there is no user for '~nobody-of-this-name'") in error.what
+    assert text.split("\n")[(error.line or 0) - 1].startswith(start)
+
+
 def test_a_value_of_several_kinds_names_them_all(tmp_path: Path) -> None:
     error = fault(tmp_path, GOOD.replace("sampling = 2.0", 'sampling = "unifrm"'))
     assert "'proportional' or 'uniform', or a valid number" in error.what
@@ -249,6 +269,18 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         load_recipe(tmp_path)
 
 
+def test_a_folder_whose_name_no_recipe_could_hold(tmp_path: Path) -> None:
+    """The resolved recipe of a run names its files by their whole paths, and TOML is UTF-8."""
+    folder = tmp_path / "b\udcffd"
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(PolyheadError, match="not UTF-8") as caught:
+        load(folder, GOOD)
+    assert caught.value.remedy == "Rename the folder."
+
+
 @pytest.mark.parametrize("layer", ["text", "pair", "words", "sentences", "a=b|c", " ", "a\tb"])
 def test_a_layer_whose_name_answers_cannot_have(layer: str) -> None:
     task = {"type": "classification", "data": "a", "layer": layer}
@@ -258,6 +290,27 @@ def test_a_layer_whose_name_answers_cannot_have(layer: str) -> None:
     assert f"layers = {{ t = {json.dumps(layer)} }}" in caught.value.remedy
     if layer == "a=b|c":  # with a key of its own it can be written
         make_recipe({"data": {"a": {"train": "x.conllu", "comments": {layer: "abc"}}}, "tasks": {"t": task}})
+
+
+@pytest.mark.parametrize(
+    ("layers", "keys"),
+    [
+        ({"sure": "x", "it": "x_confidence"}, {}),
+        ({"sure": "x", "y": "x", "it": "sure_confidence"}, {}),  # two tasks of one layer answer under their own names
+        ({"sure": "x", "it": "y"}, {"x": "A", "y": "A_confidence"}),
+    ],
+)
+def test_no_answer_is_called_as_the_confidence_of_another(
+    tmp_path: Path, layers: dict[str, str], keys: dict[str, str]
+) -> None:
+    tasks = "".join(f'[tasks.{t}]\ntype = "classification"\ndata = "a"\nlayer = "{x}"\n' for t, x in layers.items())
+    text = f'[data.a]\ntrain = "x.conllu"\n{f"comments = {json.dumps(keys)}".replace(":", "=")}\n{tasks}'
+    error = fault(tmp_path, text)
+    assert error.what.startswith(f"tasks.it.layer = {layers['it']!r}, ")
+    assert "the confidence of tasks.sure" in error.what
+    assert error.line == text.count("\n"), "that of the last layer"
+    assert "another name" in error.remedy
+    load(tmp_path, text.replace("_confidence", "_sure"))
 
 
 def test_a_table_without_a_file() -> None:
@@ -287,3 +340,35 @@ def test_the_resolved_recipe_names_the_same_encoder(tmp_path: Path) -> None:
     assert 'name = "minilm"' in load(tmp_path, GOOD).to_toml()
     own = load(tmp_path, GOOD.replace('"minilm"', '"own"')).to_toml()
     assert f'name = "{(tmp_path / "own").resolve()}"' in own
+
+
+def test_what_is_said_for_the_card(tmp_path: Path) -> None:
+    card = 'licence = "CC-BY-4.0"\ndescription = "News."\nurl = "https://example.org/a?b"\nlanguage = ["en", "pt-BR"]\n'
+    said = 'licence = "mit"\n' + GOOD.replace('dev = "dev.conllu"\n', f'dev = "dev.conllu"\n{card}')
+    recipe = load(tmp_path, said)
+    assert recipe.licence == "mit"
+    assert recipe.data["ewt"].languages == ["en", "pt-BR"]
+    assert recipe.data["my-csv"].languages == []
+    (tmp_path / "again").mkdir()
+    again = load(tmp_path / "again", recipe.to_toml())
+    assert (again.licence, again.data["ewt"].licence, again.data["ewt"].url) == (
+        *("mit", "CC-BY-4.0", "https://example.org/a?b"),
+    )
+    assert "licence" not in load(tmp_path, GOOD).to_toml()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("language", '"English"', "'English' is no code of a language"),
+        ("language", '["en", "de_DE"]', "'de_DE' is no code of a language"),
+        ("url", '"example.org"', "it should begin with https:// or http://"),
+        ("url", '"https://x> <b>"', "it should begin with https:// or http://"),
+        ("licence", "4", "licence: The licence of the data"),
+    ],
+)
+def test_what_is_wrong_of_it(tmp_path: Path, key: str, value: str, message: str) -> None:
+    text = GOOD.replace('dev = "dev.conllu"\n', f'dev = "dev.conllu"\n{key} = {value}\n')
+    error = fault(tmp_path, text)
+    assert message in str(error)
+    assert error.line == line_of(text, key)

@@ -17,9 +17,10 @@ from polyhead.version import __version__
 
 if TYPE_CHECKING:
     from polyhead.doc import Doc, Sentence
+    from polyhead.hub import push
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
-    from polyhead.training import Run, evaluate, resume, train
+    from polyhead.training import Run, evaluate, resume, separate, train
 
 __all__ = [
     "Annotator",
@@ -32,7 +33,9 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "push",
     "resume",
+    "separate",
     "train",
 ]
 
@@ -45,7 +48,9 @@ _HOMES = {
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",
     "load_recipe": "polyhead.recipe",
+    "push": "polyhead.hub",
     "resume": "polyhead.training",
+    "separate": "polyhead.training",
     "train": "polyhead.training",
 }
 

@@ -61,7 +61,8 @@ def annotate(
     formats = [_input_format(path, from_format) for path in inputs]
     target = _output_format(to_format, output)
     _check_inputs(inputs, output)
-    _check_output(output)
+    if output is not None:
+        check_place(output)
     if (text or pair) and not any(kind in _TABLES for kind in formats):
         raise PolyheadError(
             f"--text and --pair name columns or fields, and {formats[0]} has none.",
@@ -101,14 +102,6 @@ def _check_inputs(inputs: Sequence[Path], output: Path | None) -> None:
             raise PolyheadError("There is no such file.", file=path, remedy="Check the path.")
         elif output is not None and output.is_file() and output.samefile(path):
             raise PolyheadError("This is both an input and the output.", file=path, remedy="Take another --output.")
-
-
-def _check_output(output: Path | None) -> None:
-    if output is None:
-        return
-    if output.is_dir() or not output.name:
-        raise PolyheadError(f"The output {str(output)!r} is a folder.", remedy="Give a file.")
-    check_place(output)
 
 
 def _note(notes: Notes, doc: Doc, file: str, annotator: Annotator, *, answered: bool) -> None:

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from polyhead.errors import PolyheadError, from_here, refused
 from polyhead.files import check_place
 
+
+class _Commands(TyperGroup):
+    """All commands. Whichever Ctrl-C ends, a line says so, and what the interrupt carries of what is left."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line."""
+        with _stoppable():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the command line names."""
+        with _stoppable():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
+        raise typer.Exit(130) from stopped
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -82,6 +109,15 @@ def _check_json(path: Path | None) -> None:
         check_place(path)
 
 
+def _left_of(run: Path) -> str:
+    """What is left of a run that Ctrl-C ended, and how to go on."""
+    if (run / "scores.json").exists():
+        return f"The run {run} is finished."
+    if (run / "recipe.toml").exists():
+        return f"Go on with: polyhead train --resume {run}"
+    return "Nothing was trained yet."
+
+
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
     if version:
@@ -133,16 +169,19 @@ def train(
                 if seed is not None:
                     loaded = loaded.model_copy(update={"seed": seed})
                 run = start(loaded, folder, watch=watcher, tell=watcher.tell)
-    except KeyboardInterrupt:
-        print(f"\nStopped. Go on with: polyhead train --resume {folder}", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(folder),)
+        raise
     watcher.finish(run)
     write_figures(json_file, run.scores)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A finished run; with FILE also a model folder or owner/name on the Hugging Face Hub."),
+    ],
     file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
     split: Annotated[
         str | None, typer.Option(help="train, dev or test, as the recipe names them.", show_default="test")
@@ -155,7 +194,7 @@ def evaluate(
 
     Example: polyhead evaluate runs/first --split dev
     """
-    from polyhead.training import evaluate as score
+    from polyhead.training.run import assess
     from polyhead.views import scores_table, show, write_figures
 
     _check_json(json_file)
@@ -164,14 +203,14 @@ def evaluate(
     split = split or "test"
     if split not in ("train", "dev", "test"):
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
-    scores = score(run, split=split, file=file, data=data, best=best, tell=_tell)
-    show(scores_table(scores, str(file or split)))
-    write_figures(json_file, scores)
+    found = assess(run, split=split, file=file, data=data, best=best, tell=_tell)
+    show(scores_table(found.scores, str(file or split), found.intervals))
+    write_figures(json_file, found.scores)
 
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run, or a model folder.")],
+    run: Annotated[Path, typer.Argument(help="A run, a model folder, or owner/name on the Hugging Face Hub.")],
     inputs: Annotated[list[Path] | None, typer.Argument(help="Files; none or - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")] = None,
     from_format: Annotated[
@@ -189,22 +228,49 @@ def predict(
     """
     from polyhead.annotate import annotate
 
-    try:
-        annotate(
-            run,
-            inputs or [Path("-")],
-            output,
-            from_format=from_format,
-            to_format=to_format,
-            text=text,
-            pair=pair,
-            confidence=confidence,
-            best=best,
-            tell=_tell,
-        )
-    except KeyboardInterrupt as stopped:
-        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
-        sys.exit(130)
+    annotate(
+        run,
+        inputs or [Path("-")],
+        output,
+        from_format=from_format,
+        to_format=to_format,
+        text=text,
+        pair=pair,
+        confidence=confidence,
+        best=best,
+        tell=_tell,
+    )
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="A finished run, or a model folder.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where to, on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Only its owner may see it.")] = False,
+) -> None:
+    """Push a model and its card to the Hugging Face Hub.
+
+    Example: polyhead push runs/first owner/name --private
+    """
+    from polyhead.hub import push as send
+
+    address = send(run, repo, private=private)
+    print(f'Pushed to {address}. It loads by: polyhead.load("{repo}")')
+
+
+@app.command()
+def separate(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the models, new or empty.")],
+) -> None:
+    """Save a model for each task, alone with the weights that were best for it.
+
+    Example: polyhead separate runs/first --output models
+    """
+    from polyhead.training import separate as save
+
+    for task, folder in save(run, output, tell=_tell).items():
+        print(f"{task}: {folder}")
 
 
 @data_app.command("check")
@@ -258,11 +324,15 @@ def demo(
 
     Example: polyhead demo
     """
-    from polyhead.demo import run_demo
-    from polyhead.views import write_figures
+    try:
+        from polyhead.demo import run_demo
+        from polyhead.views import write_figures
 
-    _check_json(json_file)
-    write_figures(json_file, run_demo(output))
+        _check_json(json_file)
+        write_figures(json_file, run_demo(output))
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(output),)
+        raise
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ SENTENCE = "Maria from Lindqvist Travel rebooked my flight to Porto, and it didn
 
 
 _FILES = (
-    *("recipe.toml", "run.json", "log.jsonl", "scores.json", "best/tasks.json", "best/*.safetensors"),
-    *("checkpoints/*.json", "checkpoints/*.safetensors", "model/*.json", "model/*.safetensors"),
+    *("recipe.toml", "run.json", "log.jsonl", "scores.json", "stages.json", "intervals.json", "best/tasks.json"),
+    *("best/*.safetensors", "checkpoints/*.json", "checkpoints/*.safetensors"),
+    *("model/*.json", "model/*.safetensors", "model/README.md"),
     *(f"*.[0-9]*{UNFINISHED}", f"*.[0-9]*{UNFINISHED}/*"),
 )
 _FOLDERS = ("best", "checkpoints", "checkpoints/*", "model", "model/*", f"*.[0-9]*{UNFINISHED}*")

@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -83,6 +84,55 @@ def nearest(value: str, known: Iterable[str]) -> str:
     words = sorted(known)
     close = difflib.get_close_matches(value, words, n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(words) or 'none'}."
+
+
+def in_recipe(error: PolyheadError, file: Path, text: str, key: str = "") -> PolyheadError:
+    """An error about a recipe, with the recipe's file and the line of the key at fault.
+
+    Args:
+        error: A message that begins with the key as ``tasks.pos.layer``, or names it as unknown.
+        file: The recipe.
+        text: What stands in it.
+        key: The key, for messages that do not begin with one.
+    """
+    line = _line_of(text, error.what) or _line_of(text, key)
+    return PolyheadError(error.what, remedy=error.remedy, file=file, line=line)
+
+
+def _line_of(text: str, what: str) -> int | None:
+    """The line of the key that a message speaks of, or of the table around it."""
+    unknown = re.search(r"unknown key '([^']*)'", what)
+    named = re.match(rf"{_KEY}(?:\[\d+\]|\.{_KEY})*", what)
+    places = [named[0] if named and not what.startswith("The ") else "", unknown[1] if unknown else ""]
+    parts = tuple(part for place in places for part in _parts(place))
+    lines = _lines(text)
+    while parts and parts not in lines:
+        parts = parts[:-1]
+    return lines.get(parts)
+
+
+_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table and of each key that starts a line; tables of a list are numbered from 1."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    tables: Counter[str] = Counter()
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := re.match(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]", line):
+            first, *rest = table = _parts(header[2])
+            tables[first] += header[1] == "[["
+            table = (first, str(tables[first]), *rest) if tables[first] else table
+            lines.setdefault(table, number)
+        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
+            lines.setdefault((*table, *_parts(key[1])), number)
+    return lines
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
 
 
 def from_here(text: str) -> str:

@@ -45,6 +45,30 @@ def whole(path: Path) -> Iterator[Path]:
         raise refused(error, path, "Cannot write") from error
 
 
+def possible(path: str) -> str:
+    """A path as a user wrote it, if it can be one.
+
+    Raises:
+        ValueError: It holds a NUL character, or begins with ``~`` and the name of a user that is not there.
+    """
+    if "\0" in path:
+        raise ValueError("a path cannot hold a NUL character")
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user for {Path(path).parts[0]!r}; write the whole path") from None
+    return path
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path can be written into a file: on Linux names may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def real(path: Path) -> Path:
     """What a symbolic link leads to; any other path as it is."""
     with suppress(OSError):  # as in is_device
@@ -67,8 +91,10 @@ def check_place(path: Path, *, folder: bool = False) -> None:
     """See that a file, or a folder of files, can be written, before the work for it is done.
 
     Raises:
-        PolyheadError: The file system would refuse.
+        PolyheadError: The file system would refuse, or the libraries that write weights into a folder.
     """
+    if folder and not is_utf8(path):
+        raise PolyheadError("The folder's name is not UTF-8.", file=path, remedy="Choose another name.")
     try:
         if is_device(path):
             return
@@ -104,14 +130,18 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        PolyheadError: It is damaged.
+        PolyheadError: It is damaged, or cannot be read.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         lost = [key for key in keys if key not in found]
         if not isinstance(found, dict) or lost:
             raise ValueError(f"it has no {lost[0]!r}" if lost else "it is no object")
-    except (ValueError, TypeError) as error:
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refused(error, path, "Cannot read") from error
+    except (ValueError, TypeError, RecursionError) as error:
         remedy = "Put the file back from a copy, or train anew."
         raise PolyheadError(f"This file of the run is damaged: {error}.", file=path, remedy=remedy) from error
     return found

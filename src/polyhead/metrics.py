@@ -6,19 +6,21 @@ the unit of the values; whoever prints them turns fractions into per cent. Every
 nothing to score (no texts, no gold words): a score over nothing is no number, and 0.0 would pass for a bad
 model. A ratio whose denominator is empty although there are texts (F1 where no span is gold or predicted)
 is 0.0, as in scikit-learn, seqeval and the CoNLL scorer.
+
+Most figures are made of counts that add up over texts. A :class:`Tally` holds the counts of each text and says what
+figures any sums of them make, so that a score and its interval (see ``intervals.py``) are one computation.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array, hstack
 from scipy.stats import rankdata
-from sklearn.metrics import f1_score
-from sklearn.preprocessing import MultiLabelBinarizer
 
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
 
@@ -32,6 +34,28 @@ CONTENT_RELATIONS = frozenset(
 """The relations that CLAS counts, as the CoNLL 2018 scorer lists them: neither function words nor ``punct``."""
 
 
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What each text counts, and what figures sums of these counts make.
+
+    Attributes:
+        counts: Shape (texts, counts), sparse: a label set may be of thousands, of which a text has a few.
+        figures_of: From sums of counts, shape (samples, counts), to each figure, shape (samples,). A figure that a
+            sample says nothing of, such as the F1 of a label that is not in it, is NaN.
+    """
+
+    counts: csr_array
+    figures_of: Callable[[Floats], dict[str, Floats]]
+
+    def figures(self) -> dict[str, float]:
+        """The figures of all texts together."""
+        sums = np.asarray(self.counts.sum(axis=0), dtype=np.float64).reshape(1, -1)
+        return {name: float(values[0]) for name, values in self.figures_of(sums).items()}
+
+
 def accuracy_and_f1(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
     """One label per text.
 
@@ -42,11 +66,21 @@ def accuracy_and_f1(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, 
     Raises:
         ValueError: No texts, or not as many predictions as gold labels.
     """
+    return tally_labels(gold, predicted).figures()
+
+
+def tally_labels(gold: Sequence[str], predicted: Sequence[str]) -> Tally:
+    """The counts behind ``accuracy_and_f1``: texts, right ones, and for each label how often it is where."""
     _check_texts(gold, predicted)
-    return {
-        "accuracy": _share_equal(gold, predicted),
-        "macro_f1": float(f1_score(list(gold), list(predicted), average="macro", zero_division=0.0)),
-    }
+    pairs = list(zip(gold, predicted, strict=True))
+    found, counts = _count_labels([([wanted], [given]) for wanted, given in pairs])
+    right = [wanted == given for wanted, given in pairs]
+
+    def figures_of(sums: Floats) -> dict[str, Floats]:
+        texts, hits, labels = _split(sums, len(found))
+        return {"accuracy": _share(hits, texts), "macro_f1": _macro(labels)}
+
+    return Tally(_with_first(right, counts), figures_of)
 
 
 def multilabel(gold: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, float]:
@@ -60,18 +94,22 @@ def multilabel(gold: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str,
     Raises:
         ValueError: No texts, or not as many predictions as gold values.
     """
+    return tally_label_sets(gold, predicted).figures()
+
+
+def tally_label_sets(gold: Sequence[Labels], predicted: Sequence[Labels]) -> Tally:
+    """The counts behind ``multilabel``: as ``tally_labels`` has them."""
     _check_texts(gold, predicted)
-    figures = {"accuracy": _share_equal(gold, predicted), "micro_f1": 0.0, "macro_f1": 0.0}
-    labels = sorted(frozenset[str]().union(*gold, *predicted))
-    if labels:
-        # Sparse, since label sets of thousands occur and a text has a few. One column more, which does not count: a
-        # single one would not be taken for several labels.
-        binarizer = MultiLabelBinarizer(classes=[*labels, None], sparse_output=True).fit(gold)
-        pair = binarizer.transform(gold), binarizer.transform(predicted)  # each (texts, labels + 1)
-        counted = list(range(len(labels)))
-        for average in ("micro", "macro"):
-            figures[f"{average}_f1"] = float(f1_score(*pair, labels=counted, average=average, zero_division=0.0))
-    return figures
+    pairs = list(zip(gold, predicted, strict=True))
+    found, counts = _count_labels(pairs)
+    right = [wanted == given for wanted, given in pairs]
+
+    def figures_of(sums: Floats) -> dict[str, Floats]:
+        texts, hits, labels = _split(sums, len(found))
+        micro = _ratio(2 * labels[:, 2].sum(-1), labels[:, :2].sum((1, 2)))
+        return {"accuracy": _share(hits, texts), "micro_f1": micro, "macro_f1": _macro(labels)}
+
+    return Tally(_with_first(right, counts), figures_of)
 
 
 def regression(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:
@@ -103,15 +141,20 @@ def word_accuracy(gold: Sequence[WordLabels], predicted: Sequence[WordLabels]) -
     Raises:
         ValueError: No texts, no word with gold, or lengths that differ (texts, or words of a text).
     """
+    return tally_words(gold, predicted).figures()
+
+
+def tally_words(gold: Sequence[WordLabels], predicted: Sequence[WordLabels]) -> Tally:
+    """The counts behind ``word_accuracy``: words with gold, and right ones."""
     _check_texts(gold, predicted)
-    right = total = 0
+    rows = []
     for index, (wanted, given) in enumerate(zip(gold, predicted, strict=True)):
         _check_words(index, len(wanted), len(given))
-        right += sum(w is not None and w == g for w, g in zip(wanted, given, strict=True))
-        total += sum(w is not None for w in wanted)
-    if total == 0:
+        right = sum(w is not None and w == g for w, g in zip(wanted, given, strict=True))
+        rows.append((len(wanted) - wanted.count(None), right))
+    if not any(total for total, _ in rows):
         raise ValueError("nothing to score: no word has a gold label")
-    return {"accuracy": right / total}
+    return Tally(_dense(rows), lambda sums: {"accuracy": _share(sums[:, 1], sums[:, 0])})
 
 
 def span_f1(gold: Sequence[Spans], predicted: Sequence[Spans]) -> dict[str, float]:
@@ -127,20 +170,25 @@ def span_f1(gold: Sequence[Spans], predicted: Sequence[Spans]) -> dict[str, floa
     Raises:
         ValueError: No texts, or not as many predictions as gold values.
     """
+    return tally_spans(gold, predicted).figures()
+
+
+def tally_spans(gold: Sequence[Spans], predicted: Sequence[Spans]) -> Tally:
+    """The counts behind ``span_f1``: for each label its spans in gold, in the predictions, and right ones."""
     _check_texts(gold, predicted)
-    counts = _Counts()
-    for wanted, given in zip(gold, predicted, strict=True):
-        counts.add(set(wanted), set(given))
-    right, n_gold, n_predicted = counts.right.total(), counts.gold.total(), counts.predicted.total()
-    figures = {
-        "precision": _ratio(right, n_predicted),
-        "recall": _ratio(right, n_gold),
-        "f1": _ratio(2 * right, n_gold + n_predicted),
-    }
-    for label in sorted(counts.gold | counts.predicted):
-        total = counts.gold[label] + counts.predicted[label]
-        figures[f"f1/{label}"] = _ratio(2 * counts.right[label], total)
-    return figures
+    found, counts = _count_labels(list(zip(gold, predicted, strict=True)), label_of=lambda span: span[2])
+
+    def figures_of(sums: Floats) -> dict[str, Floats]:
+        labels = sums.reshape(len(sums), 3, len(found))
+        n_gold, n_predicted, right = labels.sum(-1).T
+        figures = {
+            "precision": _ratio(right, n_predicted),
+            "recall": _ratio(right, n_gold),
+            "f1": _ratio(2 * right, n_gold + n_predicted),
+        }
+        return figures | {f"f1/{label}": _f1_of(labels[..., i]) for i, label in enumerate(found)}
+
+    return Tally(counts, figures_of)
 
 
 def attachment(gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, float]:
@@ -161,48 +209,98 @@ def attachment(gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, flo
     Raises:
         ValueError: No texts, no words, or lengths that differ (texts, or words of a text).
     """
+    return tally_trees(gold, predicted).figures()
+
+
+def tally_trees(gold: Sequence[Tree], predicted: Sequence[Tree]) -> Tally:
+    """The counts behind ``attachment``: words, right heads, right arcs with and without subtypes, content arcs."""
     _check_texts(gold, predicted)
-    words = heads = exact = universal = content = content_right = 0
+    rows = []
     for index, (wanted, given) in enumerate(zip(gold, predicted, strict=True)):
         _check_words(index, len(wanted.heads), len(given.heads))
-        pairs = zip(wanted.heads, wanted.relations, given.heads, given.relations, strict=True)
-        for head, relation, given_head, given_relation in pairs:
-            base, given_base = relation.partition(":")[0], given_relation.partition(":")[0]
-            same_head = head == given_head
-            same_arc = same_head and base == given_base
-            words += 1
-            heads += same_head
-            exact += same_head and relation == given_relation
-            universal += same_arc
-            content += (base in CONTENT_RELATIONS) + (given_base in CONTENT_RELATIONS)
-            content_right += same_arc and base in CONTENT_RELATIONS
-    if words == 0:
+        rows.append(_attached(wanted, given))
+    if not any(row[0] for row in rows):
         raise ValueError("nothing to score: the trees have no words")
-    return {
-        "uas": heads / words,
-        "las": exact / words,
-        "las_universal": universal / words,
-        "clas": _ratio(2 * content_right, content),
-    }
+
+    def figures_of(sums: Floats) -> dict[str, Floats]:
+        words, heads, exact, universal, content, content_right = sums.T
+        return {
+            "uas": _share(heads, words),
+            "las": _share(exact, words),
+            "las_universal": _share(universal, words),
+            "clas": _ratio(2 * content_right, content),
+        }
+
+    return Tally(_dense(rows), figures_of)
 
 
-@dataclass(slots=True)
-class _Counts:
-    """How many spans each label has: in gold, in the predictions, in both at the same place."""
+def _attached(gold: Tree, predicted: Tree) -> tuple[int, ...]:
+    """What one tree counts; content arcs of both sides are counted together."""
+    heads = exact = universal = content = content_right = 0
+    pairs = zip(gold.heads, gold.relations, predicted.heads, predicted.relations, strict=True)
+    for head, relation, given_head, given_relation in pairs:
+        base, given_base = relation.partition(":")[0], given_relation.partition(":")[0]
+        same_head = head == given_head
+        same_arc = same_head and base == given_base
+        heads += same_head
+        exact += same_head and relation == given_relation
+        universal += same_arc
+        content += (base in CONTENT_RELATIONS) + (given_base in CONTENT_RELATIONS)
+        content_right += same_arc and base in CONTENT_RELATIONS
+    return len(gold.heads), heads, exact, universal, content, content_right
 
-    gold: Counter[str] = field(default_factory=Counter)
-    predicted: Counter[str] = field(default_factory=Counter)
-    right: Counter[str] = field(default_factory=Counter)
 
-    def add(self, gold: set[tuple[int, int, str]], predicted: set[tuple[int, int, str]]) -> None:
-        """Count the spans of one text."""
-        self.gold.update(_labels(gold))
-        self.predicted.update(_labels(predicted))
-        self.right.update(_labels(gold & predicted))
+def _count_labels(
+    pairs: Sequence[tuple[Iterable[Any], Iterable[Any]]], label_of: Callable[[Any], str] = str
+) -> tuple[list[str], csr_array]:
+    """How many things of each label a text has in gold, in the predictions, and in both.
+
+    Args:
+        pairs: The things of each text, gold and predicted: labels, or spans.
+        label_of: The label of a thing.
+
+    Returns:
+        The labels that are anywhere, in alphabetical order, and counts of shape (texts, 3 * labels).
+    """
+    sets = [(set(gold), set(predicted)) for gold, predicted in pairs]
+    labels = sorted({label_of(thing) for gold, predicted in sets for thing in gold | predicted})
+    index = {label: i for i, label in enumerate(labels)}
+    rows: list[int] = []
+    columns: list[int] = []
+    for row, (gold, predicted) in enumerate(sets):
+        for part, things in enumerate((gold, predicted, gold & predicted)):
+            columns += [part * len(labels) + index[label_of(thing)] for thing in things]
+            rows += [row] * len(things)
+    ones = np.ones(len(rows), dtype=np.int64)
+    return labels, csr_array((ones, (rows, columns)), shape=(len(sets), 3 * len(labels)))
 
 
-def _labels(spans: Iterable[tuple[int, int, str]]) -> Iterable[str]:
-    return (label for _, _, label in spans)
+def _with_first(right: Sequence[bool], counts: csr_array) -> csr_array:
+    """Counts with two more before them: each text itself, and whether it is right."""
+    first = np.column_stack([np.ones(len(right), dtype=np.int64), np.asarray(right, dtype=np.int64)])
+    return csr_array(hstack([csr_array(first), counts]))
+
+
+def _dense(rows: Sequence[tuple[int, ...]]) -> csr_array:
+    return csr_array(np.asarray(rows, dtype=np.int64))
+
+
+def _split(sums: Floats, labels: int) -> tuple[Floats, Floats, Floats]:
+    """What ``_with_first`` joined: texts and right ones (samples,), and counts of labels (samples, 3, labels)."""
+    return sums[:, 0], sums[:, 1], sums[:, 2:].reshape(len(sums), 3, labels)
+
+
+def _f1_of(counts: Floats) -> Floats:
+    """The F1 of labels from their counts in gold, in the predictions and in both, (samples, 3, ...); NaN if in none."""
+    total = counts[:, 0] + counts[:, 1]
+    return np.divide(2 * counts[:, 2], total, out=np.full_like(total, np.nan), where=total > 0)
+
+
+def _macro(labels: Floats) -> Floats:
+    """The plain mean of the F1 of each label that is gold or predicted; 0.0 where none is. Shape (samples,)."""
+    f1 = _f1_of(labels)
+    there = ~np.isnan(f1)
+    return _ratio(np.where(there, f1, 0.0).sum(-1), there.sum(-1).astype(np.float64))
 
 
 def _check_texts(gold: Sequence[object], predicted: Sequence[object]) -> None:
@@ -217,12 +315,13 @@ def _check_words(index: int, gold: int, predicted: int) -> None:
         raise ValueError(f"text {index} has {gold} gold words but {predicted} predicted ones")
 
 
-def _share_equal(gold: Sequence[object], predicted: Sequence[object]) -> float:
-    return sum(g == p for g, p in zip(gold, predicted, strict=True)) / len(gold)
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def _share(part: Floats, whole: Floats) -> Floats:
+    """The share of the texts or words that there are; without any it is no number."""
+    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
 
 
 def _finite(values: Sequence[float], side: str) -> npt.NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from polyhead import hub
 from polyhead.data.example import Prediction
 from polyhead.errors import PolyheadError
 from polyhead.files import read_json, whole, write_json
@@ -21,7 +22,7 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
-from polyhead.tasks import Head, LossSum, Task, describe_task, restore_task
+from polyhead.tasks import TYPES, Head, LossSum, Task, describe_task, restore_task
 
 BEST = "best"
 """The folder of a run that holds each task's own best weights."""
@@ -82,24 +83,23 @@ class Model(nn.Module):
         with autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, target in targets.items() if target.rows])
             return {
-                name: self.head(name).loss(encoding.select(target.rows, self.mix(name)), target.gold)
+                name: self.head(name).loss(self._read(encoding, name, target.rows), target.gold)
                 for name, target in targets.items()
                 if target.rows
             }
 
-    def chance(self, batch: Batch, targets: Mapping[str, Targets], seed: int) -> dict[str, LossSum]:
-        """As ``loss``, of new heads that know nothing; the model's own, and torch's random state, stay as they are.
+    def chance(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
+        """As ``loss``, of heads whose weights are all 0, which so hold every answer for as likely as any other.
 
-        Args:
-            batch: The examples.
-            targets: The gold of each task.
-            seed: Where the new heads' random weights start.
+        The model's own heads, and torch's random state, stay as they are.
         """
         own = dict(self.heads._modules)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
             for name in targets:
-                self.heads._modules[name] = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
+                blank = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
+                for weight in blank.parameters():
+                    weight.zero_()
+                self.heads._modules[name] = blank
             try:
                 return self.loss(batch, targets)
             finally:
@@ -115,7 +115,7 @@ class Model(nn.Module):
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, rows in wanted.items() if len(rows)])
             return {
-                name: self.head(name).predict(encoding.select(rows, self.mix(name))) if len(rows) else []
+                name: self.head(name).predict(self._read(encoding, name, rows)) if len(rows) else []
                 for name, rows in wanted.items()
             }
 
@@ -123,12 +123,16 @@ class Model(nn.Module):
         """What a head measures on a batch, all examples of which are its own (see ``Head.measure``)."""
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name])
-            return self.head(name).measure(encoding.select(range(len(batch)), self.mix(name)), targets)
+            return self.head(name).measure(self._read(encoding, name, range(len(batch))), targets)
 
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
         encoding: Encoding = self.encoder(batch, all_layers=any(name in self.mixes for name in names))
         return encoding
+
+    def _read(self, encoding: Encoding, name: str, rows: Sequence[int]) -> Encoding:
+        """What a task's head reads of an encoding: some examples, its own mix of layers, its pieces of words."""
+        return encoding.select(rows, self.mix(name), self.tasks[name].word)
 
     def use(self, precision: Precision) -> Model:
         """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""
@@ -141,9 +145,10 @@ class Model(nn.Module):
         """Write the model as a folder: ``config.json``, ``model.safetensors`` (heads) and ``encoder/``."""
         with whole(folder) as draft:
             self.encoder.save(draft / "encoder")
+            encoder = self.encoder.describe()
             config = {
                 "polyhead_format": FORMAT,
-                "encoder": self.encoder.describe(),
+                "encoder": encoder | {"name": _without_path(encoder["name"])},
                 "tasks": [describe_task(task) for task in self.tasks.values()],
                 "info": self.info,
             }
@@ -164,16 +169,18 @@ class Model(nn.Module):
         """
         path = folder / "config.json"
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-            version = config["polyhead_format"]
+            config = read_json(path)
         except FileNotFoundError as error:
             raise PolyheadError(
                 f"There is no model in {str(folder)!r}.", remedy="Give the folder of a run that has finished a stage."
             ) from error
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise PolyheadError(f"This is not a polyhead model: {error}.", file=path) from error
+        version = config.get("polyhead_format")
+        if not isinstance(version, int):
+            remedy = "Give the folder of a run, or the model folder in it."
+            raise PolyheadError("This is not a polyhead model: it has no 'polyhead_format'.", file=path, remedy=remedy)
         if version > FORMAT:
             raise PolyheadError(f"A newer polyhead wrote this model (format {version}).", remedy="Update polyhead.")
+        config = read_json(path, "encoder", "tasks", "info")
         encoder = load_saved_encoder(folder / "encoder", config["encoder"])
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
@@ -185,18 +192,25 @@ class Model(nn.Module):
         return model.eval()
 
 
-def load_model(folder: Path, best: str | None = None) -> Model:
-    """The model of a run, or of a model folder itself.
+def load_model(place: str | Path, best: str | None = None) -> Model:
+    """The model of a run, of a model folder itself, or of an id on the Hub.
 
     Args:
-        folder: A run, or a folder that ``Model.save`` wrote.
-        best: A task whose own best weights to take.
+        place: A run, a folder that ``Model.save`` wrote, or ``owner/name`` or ``owner/name@revision`` on the Hub; what
+            exists here comes first.
+        best: A task whose own best weights to take; only a run has them.
 
     Raises:
         PolyheadError: There is no model, or no such task.
     """
+    wanted = hub.meant(place)
+    folder = Path(place) if wanted is None else hub.fetch(wanted)
+    if wanted is not None:
+        _check_types(folder, wanted)
     if not folder.is_dir():
-        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
+        found = hub.hub_id(place)
+        instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy=f"Check the path.{instead}")
     if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
         raise PolyheadError(
             f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
@@ -211,6 +225,22 @@ def load_model(folder: Path, best: str | None = None) -> Model:
             )
         model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
     return model
+
+
+def _check_types(folder: Path, wanted: hub.HubId) -> None:
+    """A stranger's model must not choose which modules are imported here: its user's own types are imported first."""
+    for saved in read_json(folder / "config.json", "tasks")["tasks"]:
+        name = str(saved.get("type"))
+        if name not in TYPES and name.rpartition(".")[0] not in sys.modules:
+            raise PolyheadError(
+                f"{wanted} has a task of a type of its own, {name}, which is not loaded with a model from the Hub.",
+                remedy="If you have its module and trust it, import that first, then call polyhead.load.",
+            )
+
+
+def _without_path(name: str) -> str:
+    """An encoder's name, of a folder without where it lies on this machine."""
+    return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

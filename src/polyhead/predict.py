@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from polyhead.data.example import Example, Prediction
 from polyhead.data.segment import split as split_text
-from polyhead.data.spec import CONLLU_LAYERS, RESERVED
+from polyhead.data.spec import CONLLU_LAYERS
+from polyhead.data.writers import set_apart
 from polyhead.doc import Doc, Sentence
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, load_model
@@ -156,10 +156,10 @@ class Annotator:
 
 
 def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -> Annotator:
-    """A trained model, ready to answer, from a run or from a model folder.
+    """A trained model, ready to answer, from a run, from a model folder, or from the Hub.
 
     Args:
-        folder: A run's folder, or the model folder in it.
+        folder: A run's folder, or the model folder in it; or ``owner/name`` or ``owner/name@revision`` on the Hub.
         best: A task whose own best weights to take, whatever the others lost.
         device: ``auto``, ``cpu``, ``cuda``, ...
 
@@ -168,26 +168,14 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
     """
     place = find_device(device)
     keep_freed_memory()
-    model = load_model(Path(folder), best).to(place)
+    model = load_model(folder, best).to(place)
     return Annotator(model.use(choose_precision(place)))
 
 
 def output_names(model: Model) -> dict[str, str]:
     """What the answers of each task that annotates are called: its layer, or its own name where two would be called the
     same."""
-    return _apart({name: task.layer for name, task in model.tasks.items() if task.annotates})
-
-
-def _apart(wishes: Mapping[str, str]) -> dict[str, str]:
-    """The name that each owner wishes for, or the owner's own where others wish for the same."""
-    names = dict(wishes)
-    while twice := {name for name, count in Counter(names.values()).items() if count > 1}:
-        names = {owner: _own(owner) if name in twice else name for owner, name in names.items()}
-    return names
-
-
-def _own(task: str) -> str:
-    return f"{task}_" if task in RESERVED else task
+    return set_apart({name: task.layer for name, task in model.tasks.items() if task.annotates})
 
 
 def _keys(model: Model) -> dict[str, str]:
@@ -198,7 +186,7 @@ def _keys(model: Model) -> dict[str, str]:
     for task in tasks:
         spec = specs.get(task.data, {})
         wishes |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
-    return {layer: key for layer, key in _apart(wishes).items() if key != layer}
+    return {layer: key for layer, key in set_apart(wishes).items() if key != layer}
 
 
 def cut(example: Example) -> list[Example]:

@@ -6,18 +6,21 @@ import json
 import re
 import sys
 import tomllib
-from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, field_validator
 
 from polyhead.data import DataSpec
 from polyhead.data.spec import RESERVED
 from polyhead.data.text import missing_file
-from polyhead.data.writers import is_key
-from polyhead.errors import PolyheadError, nearest
+from polyhead.data.writers import is_key, set_apart, taken_for_confidence
+from polyhead.encoder_spec import EncoderSpec, StartSpec, check_encoder, check_start
+from polyhead.errors import PolyheadError, in_recipe, nearest
+from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
 from polyhead.stage import STRICT, AdapterSpec, Stage
 from polyhead.tasks import Task, describe_task, make_task
@@ -26,28 +29,17 @@ _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 """What tasks and stages may be called: these names become names of files."""
 
 
-class EncoderSpec(BaseModel):
-    """The ``[encoder]`` table; ``encoder = "NAME"`` is short for a table with a name alone."""
-
-    model_config = STRICT
-
-    name: str = Field(
-        description="A bundled name (minilm), a folder, or an id on the Hub (owner/name); it "
-        "needs safetensors weights and a fast tokenizer."
-    )
-    window: int | None = Field(
-        default=None,
-        description="The most pieces read at once, by default as many as the encoder can; longer texts are split "
-        "with overlap, text pairs are cut.",
-    )
-
-
 class Recipe(BaseModel):
     """A whole recipe. ``base`` is the folder that its paths start from."""
 
     model_config = STRICT
 
-    encoder: str | EncoderSpec = Field(default="minilm", description="The pretrained encoder: a name, or a table.")
+    encoder: str | EncoderSpec = Field(
+        default="minilm", description="The encoder: the name of a pretrained one, or a table."
+    )
+    start: StartSpec | None = Field(
+        default=None, description="A previous run that the model goes on from, in place of an encoder."
+    )
     seed: int = Field(
         default=1, ge=0, lt=2**63, description="Where random numbers start: heads, order of examples, dropout."
     )
@@ -58,6 +50,9 @@ class Recipe(BaseModel):
         default="auto",
         description="Where to train: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1, mps.",
     )
+    licence: str | None = Field(
+        default=None, min_length=1, description="The licence of the trained model, for its card, as apache-2.0."
+    )
     data: dict[str, DataSpec] = Field(description="The datasets by name.", min_length=1)
     tasks: dict[str, dict[str, Any]] = Field(description="The tasks by name.", min_length=1)
     stages: list[Stage] = Field(
@@ -66,11 +61,32 @@ class Recipe(BaseModel):
         min_length=1,
     )
     base: Path = Field(default=Path(), exclude=True, strict=False)
+    _source: tuple[Path, str] | None = PrivateAttr(default=None)
+
+    @field_validator("encoder")
+    @classmethod
+    def _path(cls, encoder: str | EncoderSpec) -> str | EncoderSpec:
+        return possible(encoder) if isinstance(encoder, str) else encoder
+
+    @contextmanager
+    def blamed(self, key: str = "") -> Iterator[None]:
+        """What the block finds wrong, and names no file for, is told as a fault of the recipe's file, with its line.
+
+        Args:
+            key: The key at fault, for messages that do not begin with one.
+        """
+        try:
+            yield
+        except PolyheadError as error:
+            if error.file is not None or self._source is None:
+                raise
+            raise in_recipe(error, *self._source, key) from error
 
     @property
     def encoder_spec(self) -> EncoderSpec:
-        """The encoder's table, whichever form the recipe has."""
-        return EncoderSpec(name=self.encoder) if isinstance(self.encoder, str) else self.encoder
+        """The encoder's table with its defaults, whichever form the recipe has; not used where there is a ``start``."""
+        spec = EncoderSpec(name=self.encoder) if isinstance(self.encoder, str) else self.encoder
+        return spec.resolved()
 
     def make_tasks(self) -> dict[str, Task]:
         """The tasks by name, not yet prepared.
@@ -84,9 +100,6 @@ class Recipe(BaseModel):
 
     def to_toml(self) -> str:
         """The recipe with every default written out and paths made absolute; it trains the same model again."""
-        encoder = self.encoder_spec.model_dump(exclude_none=True)
-        if encoder["name"] not in BUNDLED and (self.base / encoder["name"]).is_dir():
-            encoder["name"] = str((self.base / encoder["name"]).resolve())
         data = {name: _absolute(spec, self.base) for name, spec in self.data.items()}
         tasks = {}
         for name, task in self.make_tasks().items():
@@ -97,12 +110,24 @@ class Recipe(BaseModel):
             "seed": self.seed,
             "precision": self.precision,
             "device": self.device,
-            "encoder": encoder,
+            **({} if self.licence is None else {"licence": self.licence}),
+            **self._origin(),
             "data": data,
             "tasks": tasks,
             "stages": [stage.model_dump(exclude_none=True) for stage in self.stages],
         }
         return tomli_w.dumps(whole)
+
+    def _origin(self) -> dict[str, Any]:
+        """Where the model starts, with defaults written out and paths made absolute."""
+        if self.start is not None:
+            run = str((self.base / Path(self.start.run).expanduser()).resolve())
+            return {"start": {**self.start.model_dump(exclude_none=True), "run": run}}
+        encoder = self.encoder_spec.model_dump(exclude_none=True)
+        name = encoder.get("name")
+        if name is not None and name not in BUNDLED and (self.base / name).is_dir():
+            encoder["name"] = str((self.base / name).resolve())
+        return {"encoder": encoder}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -112,6 +137,13 @@ def load_recipe(path: str | Path) -> Recipe:
         PolyheadError: The file is missing or no TOML, or a key or value is wrong; names the line and the remedy.
     """
     path = Path(path)
+    base = path.parent.resolve()
+    if not is_utf8(base):
+        raise PolyheadError(
+            "The recipe stands in a folder whose name is not UTF-8, and the run could not write it down.",
+            file=path,
+            remedy="Rename the folder.",
+        )
     try:
         text = path.read_bytes().decode("utf-8-sig")
         table = tomllib.loads(text)
@@ -131,12 +163,13 @@ def load_recipe(path: str | Path) -> Recipe:
         where = int(found[1]) if found else None
         raise PolyheadError(f"This is not TOML: {error}.", file=path, line=where, remedy="Mend the line.") from error
     try:
-        return make_recipe(table, base=path.parent.resolve())
+        recipe = make_recipe(table, base=base)
     except PolyheadError as error:
-        if error.file is None:
-            line = _line_of(text, error.what)
-            raise PolyheadError(error.what, remedy=error.remedy, file=path, line=line) from error
-        raise
+        if error.file is not None:
+            raise
+        raise in_recipe(error, path, text) from error
+    recipe._source = path, text
+    return recipe
 
 
 def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
@@ -151,6 +184,9 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
         recipe = Recipe.model_validate({**table, "base": base})
     except ValidationError as error:
         raise _explain(error) from error
+    check_encoder(recipe.encoder_spec)
+    if recipe.start is not None:
+        check_start(recipe.start, recipe.tasks, encoder="encoder" in table)
     _check_tasks(recipe)
     recipe = named_stages(recipe)
     _check_stages(recipe)
@@ -158,12 +194,11 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
 
 
 def _check_tasks(recipe: Recipe) -> None:
-    for name, table in recipe.tasks.items():
+    for name in recipe.tasks:
         if not name or not re.fullmatch(_NAME, name):
             raise PolyheadError(f"tasks.{name!r}: the name has other characters than {_NAME_IN_WORDS}.")
-        if "type" not in table:
-            raise PolyheadError(f"tasks.{name} has no type.", remedy='Add one, such as type = "tagging".')
-    for name, task in recipe.make_tasks().items():
+    tasks = recipe.make_tasks()
+    for name, task in tasks.items():
         if task.data not in recipe.data:
             raise PolyheadError(
                 f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
@@ -171,6 +206,7 @@ def _check_tasks(recipe: Recipe) -> None:
             )
         if task.annotates:
             _check_layer_name(name, task.layer, recipe.data[task.data])
+    _check_confidences({name: task for name, task in tasks.items() if task.annotates}, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
@@ -187,7 +223,7 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
     """A layer's name becomes a field of the answers in JSON, and a key in CoNLL-U."""
     if layer in RESERVED:
         what = "but that name has a meaning of its own"
-    elif not is_key(spec.misc.get(layer) or spec.comments.get(layer) or layer):
+    elif not is_key(_key(layer, spec)):
         what = "which cannot be a key of CoNLL-U: it is blank or holds '=', '|' or a line break"
     else:
         return
@@ -195,6 +231,23 @@ def _check_layer_name(task: str, layer: str, spec: DataSpec) -> None:
         f"tasks.{task}.layer = {layer!r}, {what}.",
         remedy=f"Give the layer another name in the dataset, as layers = {{ {task} = {json.dumps(layer)} }}.",
     )
+
+
+def _key(layer: str, spec: DataSpec) -> str:
+    return spec.misc.get(layer) or spec.comments.get(layer) or layer
+
+
+def _check_confidences(tasks: Mapping[str, Task], data: Mapping[str, DataSpec]) -> None:
+    """How sure a task is stands beside its answers under a name that no other task's answers may have."""
+    fields = set_apart({name: task.layer for name, task in tasks.items()})
+    for names in (fields, {name: _key(task.layer, data[task.data]) for name, task in tasks.items()}):
+        if clash := taken_for_confidence(names):
+            sure, other = clash
+            raise PolyheadError(
+                f"tasks.{other}.layer = {tasks[other].layer!r}, but {names[other]!r} is what answers call "
+                f"the confidence of tasks.{sure}.",
+                remedy="Give one of the two layers another name in its dataset, or one of the tasks.",
+            )
 
 
 def named_stages(recipe: Recipe) -> Recipe:
@@ -275,8 +328,13 @@ def _model_at(place: list[int | str]) -> type[BaseModel] | None:
         return Recipe
     if place[0] == "stages" and place[2:] == ["adapter"]:
         return AdapterSpec
-    depth = 1 if place[0] == "encoder" else 2
-    known: dict[int | str, type[BaseModel]] = {"encoder": EncoderSpec, "stages": Stage, "data": DataSpec}
+    depth = 1 if place[0] in ("encoder", "start") else 2
+    known: dict[int | str, type[BaseModel]] = {
+        "encoder": EncoderSpec,
+        "start": StartSpec,
+        "stages": Stage,
+        "data": DataSpec,
+    }
     return known.get(place[0]) if len(place) == depth else None
 
 
@@ -292,42 +350,6 @@ def _description(place: list[int | str]) -> str:
         if model and key in model.model_fields:
             return f"{key}: {model.model_fields[key].description}"
     return ""
-
-
-def _line_of(text: str, what: str) -> int | None:
-    """The line of the key that a message speaks of, or of the table around it."""
-    unknown = re.search(r"unknown key '([^']*)'", what)
-    named = re.match(rf"{_KEY}(?:\[\d+\]|\.{_KEY})*", what)
-    places = [named[0] if named and not what.startswith("The ") else "", unknown[1] if unknown else ""]
-    parts = tuple(part for place in places for part in _parts(place))
-    lines = _lines(text)
-    while parts and parts not in lines:
-        parts = parts[:-1]
-    return lines.get(parts)
-
-
-_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
-_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """The line of each table and of each key that starts a line; tables of a list are numbered from 1."""
-    lines: dict[tuple[str, ...], int] = {}
-    table: tuple[str, ...] = ()
-    tables: Counter[str] = Counter()
-    for number, line in enumerate(text.split("\n"), 1):
-        if header := re.match(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]", line):
-            first, *rest = table = _parts(header[2])
-            tables[first] += header[1] == "[["
-            table = (first, str(tables[first]), *rest) if tables[first] else table
-            lines.setdefault(table, number)
-        elif key := re.match(rf"\s*({_DOTTED})\s*=", line):
-            lines.setdefault((*table, *_parts(key[1])), number)
-    return lines
-
-
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
 
 
 def _absolute(spec: DataSpec, base: Path) -> dict[str, Any]:

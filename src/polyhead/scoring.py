@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from polyhead.data.example import Example
+from polyhead.data.example import Example, Value
+from polyhead.intervals import Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
@@ -17,6 +18,13 @@ from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
 """A task's name, then its figures by their usual names."""
+
+_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as the field prints it: shares in per cent, all others as they are."""
+    return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,43 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         gold: The examples of each dataset.
         tasks: The tasks to score.
     """
+    scores = {task.name: task.score(examples, given) for task, examples, given in _answered(model, gold, tasks)}
+    scores |= {name: _score_blocks(model, model.tasks[name], blocks) for name, blocks in _blocks(gold, tasks)}
+    return {name: scores[name] for name in tasks if name in scores}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Scores, and how sure they are.
+
+    Attributes:
+        scores: Each task's figures.
+        intervals: Their intervals.
+    """
+
+    scores: Scores
+    intervals: dict[str, Intervals]
+
+
+def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Measured:
+    """As :func:`score`, with intervals."""
     scores: Scores = {}
+    sure: dict[str, Intervals] = {}
+    for task, examples, given in _answered(model, gold, tasks):
+        scores[task.name] = task.score(examples, given)
+        sure[task.name] = intervals(task, examples, given)
+    for name, blocks in _blocks(gold, tasks):
+        scores[name] = _score_blocks(model, model.tasks[name], blocks)
+        sure[name] = Intervals(len(blocks), 0, {})  # blocks of running text are no sample of examples
+    names = [name for name in tasks if name in scores]
+    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names})
+
+
+def _answered(
+    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]
+) -> Iterator[tuple[Task, list[Example], list[Value]]]:
+    """Each task with the examples of its layer and the answers for them."""
     for data, split in gold.items():
-        for name in split.blocks:
-            if name in tasks:
-                scores[name] = _score_blocks(model, model.tasks[name], split.blocks[name])
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
         here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
         if not here:
@@ -57,8 +97,12 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         for task in here:
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
             predicted = [answers[i][task.name].value for i in rows]
-            scores[task.name] = task.score([split.examples[i] for i in rows], predicted)
-    return {name: scores[name] for name in tasks if name in scores}
+            yield task, [split.examples[i] for i in rows], predicted
+
+
+def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:
+    """The tasks that learn from text alone, with their blocks."""
+    return [(name, blocks) for split in gold.values() for name, blocks in split.blocks.items() if name in tasks]
 
 
 def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:

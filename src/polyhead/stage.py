@@ -39,7 +39,7 @@ class Stage(BaseModel):
         default=None,
         ge=0,
         description="The encoder's highest learning rate; by default 0.0768 over its width, "
-        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder.",
+        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder; 5e-4 from scratch.",
     )
     head_learning_rate: float = Field(default=1e-3, ge=0, description="The heads' highest learning rate.")
     warmup: float = Field(default=0.1, ge=0, le=1, description="The share of steps in which the rates rise from 0.")
@@ -129,7 +129,7 @@ class Stage(BaseModel):
     normalise: Literal["units", "chance"] = Field(
         default="units",
         description="What a task's loss is divided by before its weight: its units, that is words or texts; or also "
-        "the loss of an untrained head, so that all tasks start at 1.",
+        "the loss of a head that knows nothing, so that every task begins near 1.",
     )
     cosines: int | None = Field(
         default=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +16,10 @@ from rich.table import Table
 from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
-from polyhead.scoring import Scores
+from polyhead.intervals import Intervals
+from polyhead.scoring import Scores, figure
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
-
-_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
 
 
 def show(what: RenderableType) -> None:
@@ -34,20 +34,53 @@ def write_figures(path: Path | None, figures: Any) -> None:
         write_json(path, figures)
 
 
-def figure(name: str, value: float) -> str:
-    """A figure as the field prints it: shares in per cent, all others as they are."""
-    return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
-
-
-def scores_table(scores: Scores, title: str) -> Table:
+def scores_table(scores: Scores, title: str, intervals: Mapping[str, Intervals]) -> Table:
     """A row for each task and figure; figures by label (``f1/person``) are left to the JSON file."""
     table = Table(title=title, title_justify="left", show_edge=False)
     table.add_column("task")
-    table.add_column("figures")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
     for task, figures in scores.items():
-        shown = [f"{name} {figure(name, value)}" for name, value in figures.items() if "/" not in name]
-        table.add_row(task, "   ".join(shown))
+        sure = intervals[task].figures if task in intervals else {}
+        first = task
+        for name, value in figures.items():
+            if "/" not in name:
+                ends = " to ".join(figure(name, end) for end in sure.get(name, ()))
+                table.add_row(first, name, figure(name, value), ends)
+                first = ""
     return table
+
+
+def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table:
+    """What each stage gained and forgot: a row for each task, a column for each stage.
+
+    Args:
+        stages: What a run's ``stages.json`` holds.
+        main: The name of each task's main figure.
+    """
+    table = Table(title="dev after each stage, and what it gained or lost", title_justify="left", show_edge=False)
+    table.add_column("task")
+    for stage in stages:
+        table.add_column(stage["stage"], justify="right")
+    for task in stages[-1]["scores"]:
+        cells, before = [], None
+        for stage in stages:
+            value = stage["scores"].get(task, {}).get(main[task])
+            cells.append(_change(main[task], before, value))
+            before = value if value is not None else before
+        table.add_row(f"{task} {main[task]}", *cells)
+    return table
+
+
+def _change(name: str, before: float | None, value: float | None) -> str:
+    """A figure, and by how much it is another than before."""
+    if value is None:
+        return "-"
+    if before is None:
+        return figure(name, value)
+    sign = "+" if value >= before else "-"
+    return f"{figure(name, value)} ({sign}{figure(name, abs(value - before))})"
 
 
 class Watcher:
@@ -86,7 +119,9 @@ class Watcher:
     def finish(self, run: Run) -> None:
         """The scores of the finished run, and what can be done with it."""
         for split, scores in run.scores.items():
-            show(scores_table(scores, f"scores on {split}"))
+            show(scores_table(scores, f"scores on {split}", run.intervals.get(split, {})))
+        if len(run.stages) > 1 and run.stages[-1]["scores"]:
+            show(stages_table(run.stages, run.main_figures))
         took = time.monotonic() - self.started
         note = f"Finished in {took:.0f} s. The model is in {run.folder}: try polyhead predict {run.folder}"
         self.console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -104,7 +139,9 @@ class Watcher:
         tasks = ", ".join(record.tasks)
         left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
         epochs = counted(record.epochs, "epoch")
-        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {epochs}")
+        learning, whole = record.learning["encoder"], record.learning["of"]
+        part = "" if learning == whole else f"; {learning:,} weights of the encoder learn, of {whole:,}"
+        self._say(f"stage {record.stage}: {tasks}; {record.examples} examples{left}; {epochs}{part}")
         if self.bar is not None:
             self.progress.remove_task(self.bar)
         self.bar = self.progress.add_task(record.stage, total=record.steps, completed=record.done, loss="-", speed="-")
@@ -127,6 +164,14 @@ class Watcher:
         self._say(f"epoch {record.epoch}: {result}  ({record.words_per_second:,.0f} words/s){mark}")
 
     def _end(self, record: StageEnded) -> None:
+        for pair in record.against:
+            first, second = pair.split()
+            cosine = record.cosines[pair]
+            self.tell(
+                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f} "
+                f"(standard error {cosine.error:.2f}, {cosine.measured} steps). If one loses by the other, try "
+                f'combine = "upgrad" or "pcgrad", other weights, or a stage for each'
+            )
         early = " (no better mean for a while)" if record.stopped_early else ""
         epochs = counted(record.epochs, "epoch")
         self._say(f"stage {record.stage} ended after {epochs}{early}; kept epoch {record.kept}")

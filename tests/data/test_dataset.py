@@ -231,3 +231,19 @@ def test_wnut17() -> None:
         assert Counter(label for _, _, label in spans) == begins
     # 2,394 of the 3,394 sentences of train end at a line with a lone tab.
     assert counts == {"train": (3394, 62730, 1975), "dev": (1009, 15733, 836), "test": (1287, 23394, 1079)}
+
+
+def test_each_path_is_resolved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number}.txt" for number in range(20)]
+    for name in names:
+        (tmp_path / name).write_text(f"text {name}\n", encoding="utf-8")
+    resolved: list[Path] = []
+    resolve = Path.resolve
+
+    def counting(self: Path, strict: bool = False) -> Path:
+        resolved.append(self)
+        return resolve(self, strict)
+
+    monkeypatch.setattr(Path, "resolve", counting)
+    assert len(load_dataset("d", DataSpec(train=names), tmp_path, splits=["train"]).splits["train"]) == 20
+    assert sorted(resolved) == sorted(tmp_path / name for name in names)

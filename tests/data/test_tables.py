@@ -172,6 +172,20 @@ def test_texts_of_any_length(tmp_path: Path) -> None:
         assert example.text is not None and len(example.text) >= len(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", 'text,label\n"a\rb\r",good\n"""c""",bad\n'),
+        ("x.csv", 'text;label\r\n"a\rb\r";"good"\r\n"""c""";bad\r\n'),
+        ("x.tsv", '"text"\t"label"\n"a\rb\r"\t"good"\n"""c"""\t"bad"\n'),
+        ("x.jsonl", '{"text": "a\\rb\\r",\r "label": "good"}\r\r\n{"text": "\\"c\\"", "label": "bad"}\n'),
+    ],
+)
+def test_a_carriage_return_may_stand_in_quotes(tmp_path: Path, name: str, content: str) -> None:
+    examples = list(read(made(tmp_path, content, name), DataSpec()))
+    assert pairs(examples) == [("a\rb\r", "good"), ('"c"', "bad")]
+
+
 def test_blank_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     notes = Notes()
     path = made(tmp_path, "text,label\n\na,1\n,\n  \nb,2\n", "x.csv")
@@ -191,6 +205,7 @@ def test_blank_rows_are_left_out_and_counted(tmp_path: Path) -> None:
         ("texts,label\na,1\n", "no column 'text'\n  Did you mean 'texts'", 1),
         ("text,labels\na,1\n", "no column 'label'\n  Did you mean 'labels'", 1),
         ("text,label\na\rb,1\n", "a carriage return .CR. alone in a cell", 2),
+        ("text;label\nc;1\na\rb;1\n", "a carriage return .CR. alone in a cell", 3),
         ("a fine film,1\na dull film,0\n", "no column 'text'(.|\n)*list the columns in order", 1),
     ],
 )

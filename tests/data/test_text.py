@@ -35,8 +35,10 @@ def test_line_ends_marks_and_gzip_leave_the_same_lines(tmp_path: Path, content: 
 
 
 def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
-    odd = "a\u2028b\x85c\x0bd\x0ce\rf\u00a0"
+    odd = "a\u2028b\x85c\x0bd\x0ce\u00a0"
     assert list(lines(made(tmp_path, f"{odd}\n\n{odd}".encode()))) == [(1, odd), (2, ""), (3, odd)]
+    path = made(tmp_path, f"e\rf{odd}\r\n\n{odd}\rg".encode())
+    assert list(lines(path, returns=True)) == [(1, f"e\rf{odd}"), (2, ""), (3, f"{odd}\rg")]
 
 
 def test_empty_file_has_no_lines(tmp_path: Path) -> None:
@@ -81,6 +83,13 @@ def test_broken_gzip_is_refused(tmp_path: Path) -> None:
     [
         ("a\rb\r", 1, "carriage return .CR. alone"),
         ("a\rb", 1, "carriage return"),
+        ("a\nb\rc\n", 2, "carriage return .CR. alone at byte 2 of the line"),
+        ("a\r\nb\r\r\n", 2, "carriage return .CR. alone at byte 2"),
+        ("a\nb\n\rc", 3, "carriage return .CR. alone at byte 1"),
+        ("a\nb\rc\n\ufeffd\0\n", 2, "carriage return"),
+        ("a\nb\0\nc\rd\n", 2, "binary"),
+        ("a\n\ufeffb\nc\rd\n", 2, "byte order mark"),
+        ("a\n" * 200_000 + "b\rc\n", 200_001, "carriage return"),
         ("\ufeffa\nb\n\ufeffc\n", 3, "byte order mark where no file begins"),
         ("\ufeff\ufeffa\n", 1, "byte order mark"),
         ("a\n" * 200_000 + "b\0\n", 200_001, "looks like UTF-16, or is binary"),
@@ -95,6 +104,25 @@ def test_what_is_not_one_text_is_refused_after_the_good_lines(
     found = []
     with pytest.raises(PolyheadError, match=what) as error:
         found.extend(lines(path))
+    assert (error.value.file, error.value.line) == (str(path), line)
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("x.txt", "one\ntwo\rthree\n", 2),
+        ("x.conllu", "1\ta\rb\t_\t_\t_\t_\t_\t_\t_\t_\n\n", 1),
+        ("x.conll", "Ann\tB-PER\nsat\tO\r\tx\n", 2),
+        ("x.tsv", "text\tlabel\na\tgood\rb\n", 2),
+        ("x.tsv", 'text\tlabel\n"a\rb" c\tgood\n', 2),
+        ("x.jsonl", '{"text": "a"}\n{"text": "a\rb"}\n', 2),
+    ],
+)
+def test_no_carriage_return_gets_into_an_example(tmp_path: Path, name: str, content: str, line: int) -> None:
+    path = made(tmp_path, content.encode(), name)
+    with pytest.raises(PolyheadError) as error:
+        list(read(path, DataSpec(layers=["words", "tags"] if name == "x.conll" else [])))
     assert (error.value.file, error.value.line) == (str(path), line)
     assert error.value.remedy
 

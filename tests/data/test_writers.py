@@ -235,6 +235,26 @@ def test_columns_refuse_what_would_not_be_read_as_a_word(words: tuple[str, ...],
     assert written == f"x\t_\n{words[-1]}\t_\n\n", "only the first line may be a comment"
 
 
+@pytest.mark.parametrize(
+    "first", ["#", "#tag", "#a = b", "# a = b", "#a b = c", "# a b = c", "#=", "# = b", "#a=b", "#  x"]
+)
+@pytest.mark.parametrize("layers", [["words"], ["words", "pos"]])
+def test_columns_hold_just_what_the_reader_takes_for_words(tmp_path: Path, first: str, layers: list[str]) -> None:
+    """What is refused would be read as a comment; what is not comes back, but for a lone column's spaces."""
+    example = Example(words=(first, "x"))
+    values = answers(pos=WordLabels(("A", "B"))) if "pos" in layers else {}
+    plain = f"{first}\tA\nx\tB\n\n" if "pos" in layers else f"{first}\nx\n\n"
+    spec = DataSpec(format="columns", layers=layers)
+    try:
+        written = write_columns(example, values, layers)
+    except PolyheadError:
+        assert read_text(tmp_path, "out.conll", plain, spec).words == ("x",)
+        return
+    assert written == plain
+    if "pos" in layers or " " not in first:
+        assert read_text(tmp_path, "out.conll", written, spec).words == example.words
+
+
 # --- JSON ---
 
 

@@ -77,6 +77,24 @@ def _word_of_letters() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
+def _t5() -> Any:
+    specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    scores = [("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS)]
+    return transformers.T5Tokenizer(vocab=specials + scores, extra_ids=0)
+
+
+def _mbart() -> Any:
+    specials = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    scores = [("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS)]
+    return transformers.MBartTokenizer(vocab=specials + scores, src_lang="en_XX", tgt_lang="en_XX")
+
+
+def _albert() -> Any:
+    specials = [("<pad>", 0.0), ("<unk>", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("[MASK]", 0.0)]
+    scores = [("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS)]
+    return transformers.AlbertTokenizer(vocab=specials + scores, do_lower_case=True)
+
+
 ROBERTA_IDS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "type_vocab_size": 1}
 DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "max_position_embeddings": 40}
 MODERN = {
@@ -124,22 +142,26 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
     "distilbert": ("DistilBert", DISTIL, lambda: _wordpiece("DistilBertTokenizer", lower=True)),
     "deberta-v2": ("DebertaV2", DEBERTA, _deberta),
     "modernbert": ("ModernBert", MODERN, _modern),
+    "albert": ("Albert", {**SHAPE, "embedding_size": 16, "num_hidden_groups": 2}, _albert),
+    "deberta": ("Deberta", DEBERTA | {"position_buckets": -1, "max_relative_positions": 40}, _byte_level),
     "mpnet": ("MPNet", SHAPE | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}, _mpnet),
 }
 
 
 ENCODER_DECODERS: dict[str, tuple[str, dict[str, Any], Callable[[], Any]]] = {
-    "t5": ("T5", T5, _word_of_letters),
+    "t5": ("T5", T5, _t5),
     "bart": ("Bart", BART, _word_of_letters),
-    "mbart": ("MBart", BART, _word_of_letters),
+    "mbart": ("MBart", BART | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}, _mbart),
 }
 """Of these only the half that encodes is used."""
+
+ALL = FAMILIES | ENCODER_DECODERS
 
 
 def build(family: str, folder: Path) -> Path:
     """Write a tiny random encoder of this family into ``folder``."""
     logging.disable_progress_bar()
-    name, settings, make_tokenizer = (FAMILIES | ENCODER_DECODERS)[family]
+    name, settings, make_tokenizer = ALL[family]
     tokenizer = make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -11,7 +11,9 @@ import polyhead.nn.encoder
 from polyhead.data.example import Example
 from polyhead.nn.batch import windows
 from polyhead.nn.encoder import Encoder
+from polyhead.nn.encoding import Piece
 from polyhead.nn.loading import load_encoder
+from polyhead.nn.mix import LayerMix
 
 SHORT = Example(words=("The", "cat", "sat", "."))
 LONG = Example(words=tuple(f"word{i}" for i in range(40)))  # some 230 pieces in windows of 64
@@ -112,6 +114,44 @@ def test_every_word_of_a_long_text_has_a_vector_from_one_of_its_windows(encoder:
     for vector, start in zip(encoding.flat_words, pieces.starts.tolist(), strict=True):
         here = [row[start - a + 1] for row, (a, b) in zip(rows, cuts, strict=True) if a <= start < b]
         assert any(torch.allclose(vector, one, rtol=1e-4, atol=1e-5) for one in here)
+
+
+@pytest.mark.parametrize("piece", ["last", "mean"])
+def test_words_by_their_last_piece_or_the_mean_of_all(encoder: Encoder, piece: Piece) -> None:
+    """Against rows encoded one by one and words written out piece by piece."""
+    texts = [SHORT, Example(words=("unbelievably", "sat", "x")), LONG]
+    encoding = encoder(encoder.collate(encoder.tokenise(texts)), all_layers=True)
+    found = encoding.select([0, 1], piece=piece)
+    several = 0
+    for vectors, example in zip(found.words, texts[:2], strict=True):
+        (pieces,) = encoder.tokenise([example])
+        (row,) = slow_rows(encoder, example)
+        ends = [*pieces.starts[1:].tolist(), len(pieces.ids)]
+        for vector, start, end in zip(vectors, pieces.starts.tolist(), ends, strict=False):
+            own = row[start + 1 : end + 1]
+            several += len(own) > 1
+            expected = own[-1] if piece == "last" else own.mean(0)
+            torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
+    assert several, "some words have several pieces"
+    assert torch.equal(
+        encoding.select([2, 1], piece=piece).select([1]).flat_words, found.words[1, : len(texts[1].words)]
+    )
+    mix = LayerMix(encoder.depth)
+    with torch.no_grad():
+        mix.shares.copy_(torch.tensor([-100.0] * (encoder.depth - 1) + [100.0]))
+        mixed = encoding.select([0, 1], mix, piece).flat_words
+    torch.testing.assert_close(mixed, found.flat_words, rtol=1e-4, atol=1e-5)
+
+
+def test_pieces_of_a_word_in_a_long_text_come_from_its_own_row(encoder: Encoder) -> None:
+    (pieces,) = encoder.tokenise([LONG])
+    batch = encoder.collate([pieces])
+    width = batch.ids.shape[1]
+    assert torch.equal(batch.words // width, batch.lasts // width), "first and last piece are in one row"
+    assert bool((batch.lasts >= batch.words).all())
+    ids = batch.ids.flatten()
+    assert ids[batch.words].tolist() == pieces.ids[pieces.starts].tolist()
+    assert ids[batch.lasts].tolist() == pieces.ids[pieces.lasts].tolist()
 
 
 @pytest.mark.parametrize("chosen", [[0], [4, 2], [1], [3, 0, 2], [2, 1, 4], [0, 1, 2, 3, 4]])

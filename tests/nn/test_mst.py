@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -305,3 +306,15 @@ def test_the_fast_path_is_taken_and_fast(monkeypatch: pytest.MonkeyPatch) -> Non
         times.append(time.perf_counter() - start)
     assert heads.tolist() == gold
     assert sorted(times)[25] < 1e-3  # some 20 microseconds; the margin is for busy machines
+
+
+def test_memory_is_that_of_a_few_scores_for_each_arc() -> None:
+    """It bounds how long a sentence may be: what is held for an arc is counted in bytes."""
+    n = 400
+    scores = np.random.default_rng(0).normal(size=(n + 1, n + 1)).astype(np.float32)
+    assert not mst.is_single_rooted(scores[1:].argmax(axis=1)), "else nothing is searched"
+    tracemalloc.start()
+    mst.decode(scores)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * n**2

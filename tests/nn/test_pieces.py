@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import families
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from polyhead.data.example import Example
 from polyhead.nn.pieces import CASES, PieceTokenizer, case_of
@@ -147,3 +148,21 @@ def test_no_case_where_no_capital_is_lost(tokenizer: PieceTokenizer, lowering: P
     (cased,) = tokenizer([Example(words=("The", "CAT"))])
     lower, digits = lowering([Example(words=("the", "cat")), Example(text="1. cat")])
     assert cased.case is lower.case is digits.case is None
+
+
+def test_only_special_pieces_are_named_as_such(tokenizer: PieceTokenizer, tmp_path: Path) -> None:
+    """A tokenizer without padding gets some id for it; its piece must stay the ordinary one that it is."""
+    tokenizer.save(tmp_path, 64)
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    names = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    assert saved == {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64} | names
+    plain = PieceTokenizer(Tokenizer(models.BPE({"!": 0, "a": 1, "b": 2}, [])), unknown=0, padding=0)
+    plain.save(tmp_path, 64)
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert not any(name.endswith("_token") for name in saved)

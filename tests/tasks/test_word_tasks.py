@@ -15,6 +15,7 @@ from polyhead.model import Model
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.words import IGNORE, word_loss
 from polyhead.predict import answer
+from polyhead.tasks.base import unseen_note
 from polyhead.tasks.lemmatization import Lemmatization, LemmatizationHead
 from polyhead.tasks.tagging import Tagging
 
@@ -108,3 +109,9 @@ def test_the_heads_memory_does_not_grow_without_bound() -> None:
     for i in range(50_001):
         assert head._lemma("l|-", f"Word{i}s") == f"word{i}"
     assert len(head.memory) <= 50_000
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 word "), (2, "2 words "), (12345, "12,345 words ")])
+def test_a_note_counts_as_all_other_notes_do(count: int, words: str) -> None:
+    (note,) = unseen_note(Tagging(name="pos", data="d", layer="upos"), count, "a label", "dev")
+    assert note.startswith(f"tasks.pos: {words}of the dev split with a label ")

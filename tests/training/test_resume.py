@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +23,7 @@ import runs
 from killing import KILLED, Moment
 from polyhead import PolyheadError
 from polyhead.training import checkpoint, start
-from polyhead.training.records import StageEnded
+from polyhead.training.records import EpochEnded, StageEnded
 
 STAGES = """\
 [[stages]]
@@ -76,6 +78,7 @@ def check_same(run: Path, reference: Path) -> None:
 def test_the_reference_is_worth_comparing_with(reference: tuple[Path, killing.Ended]) -> None:
     folder, ended = reference
     found = set(runs.outcome(folder))
+    assert {"model/README.md", "intervals.json"} <= found
     assert {"model/model.safetensors", "model/encoder/model.safetensors", "best/tasks.json", "scores.json"} <= found
     assert any(name.startswith("best/joint-") for name in found)
     records = [(record["record"], record["stage"]) for record in runs.log(folder)]
@@ -123,6 +126,9 @@ MOMENTS = {
         "os.mkdir checkpoints/002-00000-000000000",
         "shutil.rmtree checkpoints/001-00002",
         "before final scores",
+        "open model/README.md",
+        "os.rename model/README.md",
+        "os.rename intervals.json",
         "os.rename scores.json",
         "shutil.rmtree checkpoints$",
     ],
@@ -272,11 +278,19 @@ def test_a_broken_checkpoint_is_told_and_can_be_deleted(
     assert killing.run(context, recipe, run, Moment("record Stepped special 2")).status == KILLED
     (checkpoint,) = (run / "checkpoints").iterdir()
     state = checkpoint / "state.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    whole = state.read_bytes()
+    state.write_bytes(whole[:1000])
     refused = killing.run(context, None, run)
     assert refused.status == 1
     assert str(checkpoint) in refused.error
     assert "Delete this folder" in refused.error
+    state.write_bytes(whole)
+    (checkpoint / "progress.json").write_text('{"stage": ', encoding="utf-8")
+    refused = killing.run(context, None, run)
+    assert refused.status == 1
+    assert f"{checkpoint}: The checkpoint cannot be read: This file of the run is damaged: Expect" in refused.error
+    assert ".." not in refused.error
+    assert refused.error.count("Delete this folder") == len(refused.error.splitlines()) - 1 == 1
     shutil.rmtree(checkpoint)
     assert killing.run(context, None, run).status == 0
     check_same(run, reference[0])
@@ -314,6 +328,35 @@ def test_a_disk_that_refuses_a_checkpoint(
     assert not list(run.rglob("*.unfinished"))
     assert killing.run(context, None, run).error == ""
     check_same(run, reference[0])
+
+
+def test_a_line_of_the_log_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON knows no NaN and no infinity: they are null."""
+    losses = {"a": float("nan"), "b": float("-inf"), "c": 0.1 + 0.2}
+    record = EpochEnded(
+        "joint",
+        1,
+        losses,
+        {"a": {"f1": float("inf")}},
+        {"a": "f1"},
+        None,
+        best=False,
+        words_per_second=1.5,
+        seconds=2.0,
+        evaluation_seconds=0.0,
+    )
+    lines: list[Any] = []
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda *a, **k: (lines.append(a[0]), dumps(*a, **k))[1])
+    with start._Log(tmp_path / "log.jsonl", checkpoint.Progress()) as log:
+        log.write(record)
+    (line,) = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert found == lines[0]
+    assert len(lines) == 1
+    assert found["losses"] == {"a": None, "b": None, "c": 0.1 + 0.2}
+    assert found["scores"] == {"a": {"f1": None}}
+    assert (found["mean"], found["best"], found["stage"]) == (None, False, "joint")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from polyhead.training.sampling import draws, epoch_batches, epoch_order
+from polyhead.training.sampling import Replay, draws, epoch_batches, epoch_order
 
 sizes_of = st.lists(st.integers(0, 60), min_size=1, max_size=5).filter(any)
 samplings = st.one_of(st.sampled_from(["proportional", "uniform"]), st.floats(0.2, 50))
@@ -113,3 +113,27 @@ def test_batches_mix_datasets_and_gather_like_lengths() -> None:
     assert filling < 1.1, "less than a tenth of the pieces are filling"
     means = [float(lengths[batch].mean()) for batch in plan]
     assert means != sorted(means), "yet long batches do not all come last"
+
+
+@given(sizes_of, samplings, st.floats(0.05, 0.9))
+@settings(max_examples=60, deadline=None)
+def test_replayed_datasets_come_on_top_with_their_share(sizes: list[int], sampling: float, share: float) -> None:
+    sizes = [*sizes, 30, 90]
+    replay = Replay(frozenset({len(sizes) - 2, len(sizes) - 1}), share)
+    counts = draws(sizes, sampling, replay)
+    assert counts[:-2] == draws(sizes[:-2], sampling), "the stage's own examples are those without replay"
+    own, again = sum(counts[:-2]), sum(counts[-2:])
+    assert again == pytest.approx(sum(sizes[:-2]) * share / (1 - share), abs=3)
+    if again > 40:
+        assert counts[-1] / again == pytest.approx(0.75, abs=0.05), "by their sizes"
+    assert own == sum(counts) - again
+
+
+@given(sizes_of, samplings, st.integers(8, 300))
+@settings(max_examples=60, deadline=None)
+def test_batches_of_one_dataset(sizes: list[int], sampling: float, budget: int) -> None:
+    lengths, rows = made(sizes)
+    plan = epoch_batches(sizes, lengths, rows, budget=budget, sampling=sampling, seed=(1,), mixed=False)
+    mixed = epoch_batches(sizes, lengths, rows, budget=budget, sampling=sampling, seed=(1,))
+    assert all(len({dataset_of(example, sizes) for example in batch}) == 1 for batch in plan)
+    assert sorted(np.concatenate(plan).tolist()) == sorted(np.concatenate(mixed).tolist())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from polyhead.nn.loading import load_encoder
 from polyhead.scoring import Scores
 from polyhead.training import loop
 from polyhead.training.optim import Optimizer
-from polyhead.training.records import EpochEnded, StageEnded, StageStarted, Stepped
+from polyhead.training.records import Cosine, EpochEnded, StageEnded, StageStarted, Stepped
 from polyhead.training.weighting import Weighting
+from polyhead.views import Watcher
 
 FAST = {"learning_rate": 0.003, "head_learning_rate": 0.01, "batch_pieces": 96}
 POS = '[tasks.pos]\ntype = "tagging"\ndata = "ud"\nlayer = "upos"\n'
@@ -244,8 +247,11 @@ def test_without_a_dev_split_the_last_epoch_is_kept(make: Callable[..., polyhead
 def test_patience_needs_a_dev_split(make: Callable[..., polyhead.Run], data: str) -> None:
     entities = runs.TASKS[runs.TASKS.index("[tasks.entities]") : runs.TASKS.index("[tasks.mood]")]
     tasks = POS + (entities if "names" in data else "")
-    with pytest.raises(PolyheadError, match="has patience, but none of its datasets has a dev split"):
+    with pytest.raises(PolyheadError, match="but none of the stage's datasets has a dev split") as caught:
         make("run", stage(epochs=2, patience=1, tasks=["pos"]), data=data, tasks=tasks)
+    assert caught.value.what.startswith("stages[1].patience = 1, ")
+    assert caught.value.file is not None
+    assert Path(caught.value.file).read_text().split("\n")[(caught.value.line or 0) - 1] == "patience = 1"
 
 
 def test_a_task_of_weight_zero_moves_nothing_but_its_own_head(make: Callable[..., polyhead.Run]) -> None:
@@ -395,3 +401,77 @@ def test_two_processes_do_not_train_one_run(make: Callable[..., polyhead.Run]) -
         with pytest.raises(PolyheadError, match="Another process"):
             polyhead.resume(run.folder)
     assert (run.folder / "log.jsonl").stat().st_size > 0, "the one that came second cut the log off"
+
+
+def test_each_stage_is_scored_on_all_that_was_learnt(make: Callable[..., polyhead.Run]) -> None:
+    stages = stage(name="one", tasks=["pos"], epochs=2) + stage(name="two", tasks=["lemmas"], epochs=2)
+    run = make("run", stages, tasks=POS + LEMMAS)
+    one, two = run.stages
+    assert (one["stage"], one["tasks"], set(one["scores"])) == ("one", ["pos"], {"pos"})
+    assert (two["stage"], two["tasks"], set(two["scores"])) == ("two", ["lemmas"], {"pos", "lemmas"})
+    assert two["scores"] == run.scores["dev"]
+    ended = [record for record in runs.log(run.folder) if record["record"] == "StageEnded"]
+    assert [record["scores"] for record in ended] == [one["scores"], two["scores"]]
+    scored = polyhead.evaluate(run.folder, split="dev")
+    assert scored == run.scores["dev"]
+
+
+def test_replay_goes_on_with_earlier_tasks(make: Callable[..., polyhead.Run]) -> None:
+    """A dataset of an earlier task comes on top, its head learns on, and its loss is in the log."""
+    tasks = POS + '[tasks.names]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n'
+    started: list[StageStarted] = []
+
+    def watch(record: object) -> None:
+        if isinstance(record, StageStarted):
+            started.append(record)
+
+    first = stage(name="one", tasks=["names"], epochs=1)
+    run = make(
+        "run", first + stage(name="two", tasks=["pos"], epochs=1, replay=0.5), data=runs.DATA, tasks=tasks, watch=watch
+    )
+    assert (started[1].tasks, started[1].examples) == (["pos", "names"], 16), "eight of its own, eight again"
+    losses = [record["losses"] for record in runs.log(run.folder) if record["record"] == "EpochEnded"]
+    assert set(losses[1]) == {"pos", "names"}
+    plain = make("plain", first + stage(name="two", tasks=["pos"], epochs=1), data=runs.DATA, tasks=tasks)
+    moved = differing(weights(run), weights(plain))
+    assert any(name.startswith("heads.names") for name in moved)
+
+
+def test_cosines_are_logged_and_named(make: Callable[..., polyhead.Run], capsys: pytest.CaptureFixture[str]) -> None:
+    records: list[Any] = []
+    make("run", stage(epochs=3, cosines=2, batch_pieces=48), tasks=POS + LEMMAS, watch=records.append)
+    steps = [record for record in records if isinstance(record, Stepped)]
+    assert [bool(step.cosines) for step in steps] == [step.step % 2 == 0 for step in steps]
+    (ended,) = [record for record in records if isinstance(record, StageEnded)]
+    measured = [step.cosines["pos lemmas"] for step in steps if step.cosines]
+    assert all(-1 <= cosine <= 1 for cosine in measured)
+    assert ended.cosines["pos lemmas"].mean == pytest.approx(sum(measured) / len(measured))
+    assert ended.cosines["pos lemmas"].measured == len(measured)
+    plain: list[Any] = []
+    make("never", stage(epochs=3, cosines=0, batch_pieces=48), tasks=POS + LEMMAS, watch=plain.append)
+    assert not any(record.cosines for record in plain if isinstance(record, Stepped))
+    watcher = Watcher()
+    cosine = Cosine(-0.31, 0.02, 40)
+    watcher(replace(ended, cosines={"pos lemmas": cosine}, against=["pos lemmas"]))
+    assert "pos and lemmas pull the encoder apart" in capsys.readouterr().err
+
+
+def test_losses_over_chance_start_at_one(make: Callable[..., polyhead.Run]) -> None:
+    """Divided by what an untrained head loses, the losses of a parser, a classifier and a tagger are alike."""
+    chances: list[dict[str, float]] = []
+    weighting = loop.make_weighting
+
+    def spy(combine: str, weights: dict[str, float], usual: dict[str, float]) -> Weighting:
+        chances.append({name: 1 / weight for name, weight in weights.items()})
+        return weighting(combine, weights, usual)
+
+    loop.make_weighting, before = spy, loop.make_weighting  # type: ignore[assignment]
+    try:
+        run = make("run", stage(epochs=1, normalise="chance"), data=runs.DATA, tasks=runs.TASKS)
+    finally:
+        loop.make_weighting = before
+    (chance,) = chances
+    labels = run.model().tasks["pos"].labels  # type: ignore[attr-defined]
+    assert chance["pos"] == pytest.approx(math.log(len(labels)), rel=1e-4)
+    assert chance["mood"] == pytest.approx(math.log(2), rel=1e-4)
+    assert chance["syntax"] > 2 * chance["mood"]

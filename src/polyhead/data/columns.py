@@ -22,6 +22,29 @@ _KEY_COMMENT = re.compile(r"#\s*[^\s=]+ = ")
 Row: TypeAlias = tuple[str, ...]
 
 
+def is_comment(line: str, delimiter: str | None, width: int) -> bool:
+    """Whether a line before the words of a sentence can only be a comment.
+
+    A token ``#`` with its columns is a word, and so is a hashtag.
+
+    Args:
+        line: The line.
+        delimiter: What stands between columns; None: any run of spaces and tabs.
+        width: How many columns there are.
+    """
+    if not line.startswith("#"):
+        return False
+    if _KEY_COMMENT.match(line):
+        return True
+    if delimiter is not None and width > 1:
+        return delimiter not in line
+    return line.startswith("# ") and len(_between_blanks(line)) != width
+
+
+def _between_blanks(line: str) -> Row:
+    return tuple(_BLANKS.split(line.strip(" \t")))
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """How the lines of one file divide.
@@ -38,21 +61,10 @@ class _Layout:
 
     def split(self, line: str) -> Row:
         if self.delimiter is None:
-            return tuple(_BLANKS.split(line.strip(" \t")))
+            return _between_blanks(line)
         cells = line.split(self.delimiter)
         # A space after a label would make another label of it.
         return tuple([cell.strip(" ") for cell in cells]) if " " in line else tuple(cells)
-
-    def is_comment(self, line: str) -> bool:
-        """Whether a line that begins with ``#``, before the words of a sentence, can only be a comment.
-
-        A token ``#`` with its columns is a word, and so is a hashtag.
-        """
-        if _KEY_COMMENT.match(line):
-            return True
-        if self.delimiter is not None and len(self.names) > 1:
-            return self.delimiter not in line
-        return line.startswith("# ") and len(self.split(line)) != len(self.names)
 
     def examples(self, comments: list[str], rows: list[Row], numbers: list[int]) -> Iterator[Example]:
         """The example of one sentence; none if it has no rows."""
@@ -114,7 +126,7 @@ def read_columns(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         elif line.startswith(DOCSTART):
             what = f"{DOCSTART} line left out of"
             notes.add(file, what, what.replace("line", "lines"))
-        elif line[0] == "#" and not rows and layout.is_comment(line):
+        elif not rows and is_comment(line, layout.delimiter, len(layout.names)):
             comments.append(line)
         else:
             rows.append(layout.split(line))

@@ -137,10 +137,12 @@ class _Loading:
     def stream(self, split: str, notes: Notes) -> Iterator[Example]:
         """The same one by one, whatever the limit."""
         paths = self.paths(split)
-        for number, path in enumerate(paths):
-            if path.resolve() in [other.resolve() for other in paths[:number]]:
+        seen: set[Path] = set()
+        for path in paths:
+            if (real := path.resolve()) in seen:
                 what = f"the {split} split of data.{self.name} names this file twice"
                 raise PolyheadError(what, remedy="Name it once.", file=path)
+            seen.add(real)
         return chain.from_iterable(self._file(split, path, notes) for path in paths)
 
     def _file(self, split: str, path: Path, notes: Notes) -> Iterator[Example]:

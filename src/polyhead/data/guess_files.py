@@ -15,6 +15,7 @@ from polyhead.data.readers import FORMATS, SUFFIXES, format_of
 from polyhead.data.tables import is_quoted, json_objects, parquet_rows, quoted_rows
 from polyhead.data.text import Notes, is_stream, lines, opened
 from polyhead.errors import PolyheadError
+from polyhead.files import is_utf8
 
 _T = TypeVar("_T")
 _FIRST = 300  # Lines that tell the format.
@@ -28,10 +29,8 @@ def known_format(path: Path) -> str:
     Raises:
         PolyheadError: The file cannot be read, is empty, or is of no known format.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise PolyheadError("the file's name is not UTF-8", remedy="Rename the file.", file=path) from None
+    if not is_utf8(path):
+        raise PolyheadError("the file's name is not UTF-8", remedy="Rename the file.", file=path)
     if is_stream(path):
         raise PolyheadError("a recipe needs files, and this is none", remedy="Save it as a file first.", file=path)
     with opened(path) as stream:
@@ -66,7 +65,7 @@ def known_format(path: Path) -> str:
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        yield from lines(path)
+        yield from lines(path, returns=True)
     except PolyheadError as error:
         if error.line is None:
             raise
@@ -153,11 +152,11 @@ def table(path: Path, format_: str) -> tuple[list[list[str]], str]:
     """
     delimiter = "\t"
     if format_ == "csv":
-        first = [line for _, line in islice(lines(path), _FIRST) if line.strip()]
+        first = [line for _, line in islice(lines(path, returns=True), _FIRST) if line.strip()]
         fits = {sign: min(widths) if len(widths := _widths(first, sign)) == 1 else 0 for sign in ",;\t"}
         delimiter = max(fits, key=lambda sign: fits[sign])
-    if format_ == "csv" or is_quoted(lines(path)):
-        rows = quoted_rows(lines(path), delimiter, str(path))
+    if format_ == "csv" or is_quoted(lines(path, returns=True)):
+        rows = quoted_rows(lines(path, returns=True), delimiter, str(path))
         found = sample(row for _, row in rows if any(row))
     else:
         found = sample(line.split("\t") for _, line in lines(path) if line.strip())

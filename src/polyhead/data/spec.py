@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from polyhead.data.example import WORDS
+from polyhead.files import possible
 
 TEXT, PAIR, UNUSED = "text", "pair", "_"
 RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED, "sentences"})
@@ -18,6 +20,9 @@ CONLLU_LAYERS = ("lemma", "upos", "xpos", "feats", "tree")
 Format = Literal["conllu", "columns", "csv", "tsv", "jsonl", "parquet", "text"]
 Scheme = Literal["IOB1", "IOB2", "BIOES"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_ADDRESS = re.compile(r"https?://[^\s<>\"`\\]+")
 
 
 class DataSpec(BaseModel):
@@ -62,15 +67,42 @@ class DataSpec(BaseModel):
     limit: int | None = Field(
         default=None, gt=0, lt=2**63, description="Use only the first examples of the training split, this many."
     )
-    licence: str | None = Field(default=None, description="The licence of the data, for the model's own record.")
+    licence: str | None = Field(default=None, description="The licence of the data, for the model card, as CC-BY-4.0.")
+    description: str | None = Field(default=None, description="What the data is, in a sentence, for the model card.")
+    url: str | None = Field(
+        default=None,
+        description="Where the data comes from, for the model card; a dataset on the Hub is linked to the model there.",
+    )
+    language: str | list[str] | None = Field(
+        default=None, description="The language of the texts, or several, as codes (en, pt-BR), for the model card."
+    )
     _answers: bool = PrivateAttr(default=False)
 
     @field_validator("train", "dev", "test")
     @classmethod
     def _files(cls, value: str | list[str] | float | None) -> str | list[str] | float | None:
-        """A split that is given has a file."""
+        """A split that is given has a file, whose path can be one."""
         if value == []:
             raise ValueError("the list is empty; name a file, or leave the key out")
+        for path in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            possible(path)
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _codes(cls, value: str | list[str] | None) -> str | list[str] | None:
+        """Languages are codes of BCP 47, which is what the Hub finds models by."""
+        for code in [value] if isinstance(value, str) else value or []:
+            if not _LANGUAGE.fullmatch(code):
+                raise ValueError(f"{code!r} is no code of a language; write en for English, pt-BR, ...")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        """An address of the web, which a card can link to."""
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("it should begin with https:// or http:// and hold no spaces")
         return value
 
     @model_validator(mode="after")
@@ -88,6 +120,11 @@ class DataSpec(BaseModel):
                 if layer in taken:
                     raise ValueError(f"{table} names a layer {layer!r}, but that name is taken; choose another")
         return self
+
+    @property
+    def languages(self) -> list[str]:
+        """The codes of the texts' languages, as far as they are stated."""
+        return [self.language] if isinstance(self.language, str) else list(self.language or [])
 
     def for_answers(self) -> Self:
         """The same, for texts that want answers (see :attr:`wants_answers`)."""

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
@@ -38,7 +39,7 @@ def read_csv(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: N
         PolyheadError: A row is ragged or wrongly quoted, a column is missing, a value is not what it should be.
     """
     file = name_of(source)
-    found, delimiter = _delimiter(lines(source), spec)
+    found, delimiter = _delimiter(lines(source, returns=True), spec)
     yield from _table(quoted_rows(found, delimiter, file), spec, kinds, file, notes)
 
 
@@ -52,8 +53,8 @@ def read_tsv(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: N
     """
     file, delimiter = name_of(source), spec.delimiter or "\t"
     rows: Rows
-    if delimiter == "\t" and not is_stream(source) and is_quoted(lines(source)):
-        rows = quoted_rows(lines(source), delimiter, file)
+    if delimiter == "\t" and not is_stream(source) and is_quoted(lines(source, returns=True)):
+        rows = quoted_rows(lines(source, returns=True), delimiter, file)
         what = "file whose cells are quoted as in CSV, read without these quotes:"
         notes.add(file, what, what)
     else:
@@ -81,7 +82,7 @@ def json_objects(source: Source, notes: Notes) -> Iterator[tuple[int, dict[str, 
         PolyheadError: A line is no JSON object.
     """
     file = name_of(source)
-    for number, line in lines(source):
+    for number, line in lines(source, returns=True):  # to JSON a carriage return between values is a space
         if not line or line.isspace():
             _blank(notes, file)
             continue
@@ -297,7 +298,10 @@ def _delimiter(found: Lines, spec: DataSpec) -> tuple[Lines, str]:
     first = list(islice(found, _SNIFFED_LINES))
 
     def fitness(delimiter: str) -> tuple[bool, bool, int]:
-        rows = [row for row in csv.reader((line + "\n" for _, line in first), delimiter=delimiter) if row]
+        rows: list[list[str]] = []
+        with suppress(csv.Error):  # a carriage return outside quotes: reading says so, with its line
+            for row in csv.reader((line + "\n" for _, line in first), delimiter=delimiter):
+                rows += [row] if row else []
         widths = {len(row) for row in rows[:-1] or rows}  # The last row may go on after the first lines.
         fits = (
             len(spec.layers) in widths
@@ -306,11 +310,7 @@ def _delimiter(found: Lines, spec: DataSpec) -> tuple[Lines, str]:
         )
         return fits, len(widths) == 1 and max(widths) > 1, max(widths, default=0)
 
-    try:
-        best = max(_DELIMITERS, key=fitness)
-    except csv.Error:  # A cell that never ends: reading says so, with its line.
-        best = ","
-    return chain(first, found), best
+    return chain(first, found), max(_DELIMITERS, key=fitness)
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

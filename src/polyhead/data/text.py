@@ -29,6 +29,7 @@ _NO_TEXT = (
     "take a stray NUL byte out (tr -d '\\000').",
 )
 _MARK = re.compile(rb"(?:\A|\n)(?=\xef\xbb\xbf)")
+_ALONE = re.compile(rb"\r(?!\n|\Z)")
 
 
 class Notes:
@@ -126,20 +127,24 @@ def missing_file(path: Path) -> PolyheadError:
     return PolyheadError("no such file", remedy=close if close.startswith("Did") else "Check the path.", file=path)
 
 
-def lines(source: Source) -> Iterator[tuple[int, str]]:
+def lines(source: Source, *, returns: bool = False) -> Iterator[tuple[int, str]]:
     r"""Each line of a UTF-8 text file with its number, counted from 1, without its line end.
 
     A byte order mark is dropped; lines end with ``\n`` or ``\r\n`` and nothing else (a line separator
     such as U+2028 stays in its line); gzip is recognised by its content. The file is streamed.
 
+    Args:
+        source: The file.
+        returns: Whether a line may hold a carriage return, as in a quoted cell; the caller sees to the others.
+
     Raises:
         PolyheadError: The file cannot be opened, is broken gzip, is no UTF-8 text, has line ends of a carriage return
-            alone, or has a byte order mark at the start of another line than the first.
+            alone or one inside a line, or has a byte order mark at the start of another line than the first.
     """
     done = 0
     for block in _blocks(source):
         try:
-            found = _split(_decoded(block, first=done == 0))
+            found = _split(_decoded(block, first=done == 0, returns=returns))
         except _BrokenError as fault:
             place, what, remedy = fault.args
             yield from enumerate(_split(block[: block.rfind(b"\n", 0, place) + 1].decode("utf-8")), start=done + 1)
@@ -183,31 +188,44 @@ class _BrokenError(Exception):
     """``(byte of the block, what is wrong, remedy)``."""
 
 
-def _decoded(block: bytes, *, first: bool) -> str:
+def _decoded(block: bytes, *, first: bool, returns: bool) -> str:
     """The text of a block.
 
     Raises:
-        _BrokenError: It is no UTF-8 text, or not one text.
+        _BrokenError: It is no UTF-8 text, or not one text, or holds a carriage return that it may not hold.
     """
     if block.startswith(UTF16_MARKS):
         raise _BrokenError(0, *_NO_TEXT)
-    zero = block.find(b"\0")
+    zero, alone = block.find(b"\0"), -1 if returns else _alone(block)
+    end = min((place for place in (zero, alone) if place >= 0), default=len(block))
     try:
-        text = (block if zero < 0 else block[:zero]).decode("utf-8")
+        text = (block if end == len(block) else block[:end]).decode("utf-8")
     except UnicodeDecodeError as error:
         place = error.start - (block.rfind(b"\n", 0, error.start) + 1)
         what = f"byte 0x{block[error.start]:02x} at byte {place + 1} of the line is not UTF-8"
         remedy = "Save the file as UTF-8 (iconv -f latin-1 -t utf-8, if it is Latin-1)."
         raise _BrokenError(error.start, what, remedy) from None
-    if "\ufeff" in text and (mark := _MARK.search(block, 0, len(block) if zero < 0 else zero)):
+    if "\ufeff" in text and (mark := _MARK.search(block, 0, end)):
         what = "a byte order mark where no file begins: two files were joined here"
         raise _BrokenError(mark.end(), what, "Give the files one by one, or take the mark out.")
-    if zero >= 0:
+    if zero == end:
         raise _BrokenError(zero, *_NO_TEXT)
-    if first and "\n" not in text and "\r" in text.removesuffix("\r"):
+    if first and b"\n" not in block and b"\r" in block.removesuffix(b"\r"):
         what = "the lines end with a carriage return (CR) alone, as on old Macintosh computers"
         raise _BrokenError(0, what, "Save the file with line ends of Unix or Windows (tr '\\r' '\\n').")
+    if alone == end:
+        place = alone - block.rfind(b"\n", 0, alone)
+        what = f"a carriage return (CR) alone at byte {place} of the line"
+        raise _BrokenError(alone, what, "Take the sign out; if a line ends there, put a line feed (LF) in its place.")
     return text
+
+
+def _alone(block: bytes) -> int:
+    """Where a block of whole lines holds a carriage return that no line feed follows; -1 if nowhere."""
+    if b"\r" not in block or block.count(b"\r") == block.count(b"\r\n"):  # far faster than looking for the place
+        return -1
+    found = _ALONE.search(block)
+    return found.start() if found else -1  # at the end of a file it is half a line end
 
 
 def read_text(source: Source, _spec: object, _kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:

@@ -7,12 +7,13 @@ layer takes the place of the gold one. The readers of this package read the same
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from polyhead.data.align import Offsets, align
 from polyhead.data.bio import to_tags
-from polyhead.data.columns import DOCSTART
+from polyhead.data.columns import DOCSTART, is_comment
 from polyhead.data.escapes import escape
 from polyhead.data.example import WORDS, Confidence, Example, Frame, Labels, Prediction, Spans, Tree, Value, WordLabels
 from polyhead.data.spec import RESERVED
@@ -29,6 +30,28 @@ _HEAD, _DEPREL, _MISC = 6, 7, 9
 _NOTHING = "_"
 _DIGITS = 4  # Of a confidence.
 _ONE_LINE = str.maketrans("\t\r\n", "   ")
+
+
+# --- names ---
+
+
+def set_apart(wishes: Mapping[str, str]) -> dict[str, str]:
+    """The name that each owner wishes for its answers, or the owner's own where others wish for the same."""
+    names = dict(wishes)
+    while twice := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {owner: _own(owner) if name in twice else name for owner, name in names.items()}
+    return names
+
+
+def _own(owner: str) -> str:
+    return f"{owner}_" if owner in RESERVED else owner
+
+
+def taken_for_confidence(names: Mapping[str, str]) -> tuple[str, str] | None:
+    """Two owners of names, the second of whose names is that of the first one's confidence; None if there are none."""
+    owners = {name: owner for owner, name in names.items()}
+    found = ((owner, owners.get(name + CONFIDENCE)) for owner, name in names.items())
+    return next(((owner, other) for owner, other in found if other is not None), None)
 
 
 # --- CoNLL-U ---
@@ -199,14 +222,15 @@ def write_columns(
         elif layer not in layers:
             columns.append(_per_word(value, n))
     rows = [delimiter.join(_cell(cell, delimiter) for cell in row) for row in zip(*columns, strict=True)]
-    _check_rows(rows, len(columns), example)
+    # The reader takes a delimiter for one of white space where there is one column only, or spaces divide them.
+    _check_rows(rows, delimiter if delimiter != " " and len(columns) > 1 else None, len(columns), example)
     return "\n".join([*comments, *rows, "", ""])
 
 
-def _check_rows(rows: Sequence[str], width: int, example: Example) -> None:
+def _check_rows(rows: Sequence[str], delimiter: str | None, width: int, example: Example) -> None:
     """Refuses a row that would be read back as a comment, or as the beginning of a document."""
-    first = rows[0].startswith("#") and (" = " in rows[0] or (width == 1 and rows[0].startswith("# ")))
-    wrong = [row for row in rows if row.startswith(DOCSTART)] + [rows[0]] * first
+    wrong = [row for row in rows if row.startswith(DOCSTART)]
+    wrong += rows[:1] if is_comment(rows[0], delimiter, width) else []
     if wrong:
         raise PolyheadError(
             f"a column file cannot hold this row, which would not be read as a word: {wrong[0]!r}",

@@ -26,6 +26,7 @@ class Batch:
         types: Type ids; ``None`` if all are 0. Shape (rows, pieces).
         owners: The example of each row; ``None`` if row i is example i. Shape (rows,).
         words: For each word of the batch the index of its first piece in ``ids.flatten()``. Shape (all words,).
+        lasts: For each word likewise the index of its last piece, in the same row. Shape (all words,).
         texts: The words of each example (none for raw text).
         case: How the word of each piece is capitalised, where the tokenizer drops that; ``None`` if no word is.
             Shape (rows, pieces).
@@ -36,6 +37,7 @@ class Batch:
     types: Tensor | None
     owners: Tensor | None
     words: Tensor
+    lasts: Tensor
     texts: tuple[tuple[str, ...], ...]
     case: Tensor | None = None
 
@@ -57,6 +59,7 @@ class Batch:
             move(self.types),
             move(self.owners),
             self.words.to(device, non_blocking=True),
+            self.lasts.to(device, non_blocking=True),
             self.texts,
             move(self.case),
         )
@@ -119,17 +122,18 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
     """
     rows: list[_Row] = []
     owners: list[int] = []
-    places: list[Ints] = []  # per example: (row, column) of each word, shape (words, 2)
+    places: list[Ints] = []  # per example: row, first and last column of each word, shape (words, 3)
     for index, item in enumerate(items):
         if len(item.pair):
             row = _pair_row(item, tokenizer, window)
-            starts = np.minimum(item.starts + len(tokenizer.double.before), row.second - 1)
-            places.append(np.stack([np.full_like(starts, len(rows)), starts], axis=1))
+            spans = np.stack([item.starts, item.lasts], axis=1) + len(tokenizer.double.before)
+            spans = np.minimum(spans, row.second - 1)
+            places.append(np.column_stack([np.full(len(spans), len(rows)), spans]))
             rows.append(row)
             owners.append(index)
         else:
             cuts = windows(len(item.ids), window - tokenizer.single.size)
-            places.append(_places(item.starts, cuts, len(rows), len(tokenizer.single.before)))
+            places.append(_places(item, cuts, len(rows), len(tokenizer.single.before)))
             rows += [_single_row(item, tokenizer, start, end) for start, end in cuts]
             owners += [index] * len(cuts)
     return _fill(rows, owners, places, tokenizer, tuple(item.words for item in items))
@@ -181,6 +185,7 @@ def _fill(
         types=None if types is None else torch.from_numpy(types),
         owners=None if len(owners) == len(places) else torch.tensor(owners),
         words=torch.from_numpy(place[:, 0] * width + place[:, 1]),
+        lasts=torch.from_numpy(place[:, 0] * width + place[:, 2]),
         texts=texts,
         case=None if case is None else torch.from_numpy(case),
     )
@@ -212,13 +217,16 @@ def _pair_row(item: Pieces, tokenizer: PieceTokenizer, window: int) -> _Row:
     return _Row(ids, len(before) + first + len(between), case)
 
 
-def _places(starts: Ints, cuts: list[tuple[int, int]], first_row: int, before: int) -> Ints:
-    """The row and column of each word's first piece. Shape (words, 2)."""
+def _places(item: Pieces, cuts: list[tuple[int, int]], first_row: int, before: int) -> Ints:
+    """The row of each word, and the columns of its first and last piece there. Shape (words, 3)."""
+    starts, lasts = item.starts, item.lasts
     if len(cuts) == 1:
-        return np.stack([np.full_like(starts, first_row), starts + before], axis=1)
+        return np.stack([np.full_like(starts, first_row), starts + before, lasts + before], axis=1)
     bounds = np.asarray(cuts)  # (windows, 2)
     margin = np.minimum(starts[:, None] - bounds[:, 0], bounds[:, 1] - 1 - starts[:, None])  # (words, windows)
     margin[:, 0] = np.where(starts < bounds[0, 1], bounds[0, 1] - 1 - starts, -1)  # no text is missing at the left
     margin[:, -1] = np.where(starts >= bounds[-1, 0], starts - bounds[-1, 0], -1)  # nor at the right
     best = margin.argmax(axis=1)
-    return np.stack([first_row + best, starts - bounds[best, 0] + before], axis=1)
+    left = bounds[best, 0]
+    lasts = np.minimum(lasts, bounds[best, 1] - 1)  # of a word longer than half a window some pieces may be elsewhere
+    return np.stack([first_row + best, starts - left + before, lasts - left + before], axis=1)

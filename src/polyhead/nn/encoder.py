@@ -1,4 +1,4 @@
-"""The encoder: a transformer and its tokenizer; and its output, an encoding, with views for each kind of head."""
+"""The encoder: a transformer and its tokenizer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from polyhead.errors import PolyheadError
 from polyhead.nn.adapt import adapter_names
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout
+from polyhead.nn.encoding import Encoding
 from polyhead.nn.layers import EMBEDDINGS, layers_prefix, level_of
-from polyhead.nn.mix import LayerMix
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
+
+__all__ = ["Encoder", "Encoding"]
 
 AT_ONCE = 8192
 """The most pieces, filling included, that the transformer takes at once."""
@@ -29,149 +31,6 @@ _NEVER_DROPPED = ("attention_dropout", "attention_probs_dropout_prob", "dropout_
 
 _QUERIES = ("query", "q_lin", "query_proj", "q_proj", "q")
 """What the families call the projection that only an attention module has."""
-
-
-class Encoding:
-    """What the encoder made of a batch. Views are made when first asked for.
-
-    Args:
-        layers: The encoder's layers, the last one last; the others only if some head mixes them. Shape of each
-            (rows, pieces, width).
-        batch: What was encoded.
-    """
-
-    def __init__(self, layers: Sequence[Tensor], batch: Batch) -> None:
-        self.layers = layers
-        self.batch = batch
-        self.texts: Sequence[tuple[str, ...]] = batch.texts
-        self.counts: Sequence[int] = [len(words) for words in batch.texts]
-
-    def __len__(self) -> int:
-        """The number of examples."""
-        return len(self.counts)
-
-    def select(self, chosen: Sequence[int], mix: LayerMix | None = None) -> Encoding:
-        """The encoding of some of the examples, in the given order; nothing is encoded again.
-
-        Args:
-            chosen: The examples, by their place in the batch.
-            mix: What makes one layer of all; without it views are of the last one.
-        """
-        everything = list(chosen) == list(range(len(self)))
-        return self if everything and mix is None else _Selection(self, chosen, mix)
-
-    @cached_property
-    def hidden(self) -> Tensor:
-        """The vector of each piece. Shape (rows, pieces, width)."""
-        return self.layers[-1]
-
-    @cached_property
-    def sentence(self) -> Tensor:
-        """The mean over all pieces of each text, over all its windows. Shape (batch, width)."""
-        return self._mean(self.layers[-1])
-
-    @cached_property
-    def flat_words(self) -> Tensor:
-        """The first piece of every word, one text after the other, nothing filled up. Shape (all words, width)."""
-        return self._first_pieces(self.layers[-1])
-
-    @cached_property
-    def sentence_layers(self) -> Tensor:
-        """As ``sentence``, of every layer. Shape (layers, batch, width)."""
-        return torch.stack([self._mean(layer) for layer in self.layers])
-
-    @cached_property
-    def flat_word_layers(self) -> Tensor:
-        """As ``flat_words``, of every layer. Shape (layers, all words, width)."""
-        return torch.stack([self._first_pieces(layer) for layer in self.layers])
-
-    @cached_property
-    def word_mask(self) -> Tensor:
-        """True where there is a word. Shape (batch, words)."""
-        device = self.layers[-1].device
-        counts = torch.tensor(self.counts, device=device)
-        return torch.arange(max(self.counts), device=device) < counts[:, None]
-
-    @cached_property
-    def words(self) -> Tensor:
-        """The first piece of every word, filled up to the longest text. Shape (batch, words, width)."""
-        return self.pad(self.flat_words)
-
-    def pad(self, flat: Tensor) -> Tensor:
-        """Lay (all words, n) out as (batch, words, n), filled up with zeros."""
-        if len(set(self.counts)) == 1:
-            return flat.view(len(self), self.counts[0], flat.shape[-1])
-        out = flat.new_zeros(len(self), max(self.counts), flat.shape[-1])
-        return out.masked_scatter(self.word_mask[:, :, None], flat)
-
-    def _first_pieces(self, layer: Tensor) -> Tensor:
-        return layer.reshape(-1, layer.shape[-1]).index_select(0, self.batch.words)
-
-    def _mean(self, layer: Tensor) -> Tensor:
-        hidden, mask, owners = layer.float(), self.batch.mask, self.batch.owners  # sums want full precision
-        if mask is None:
-            total = hidden.sum(1)  # (rows, width)
-            counts = torch.full((len(hidden), 1), float(hidden.shape[1]), device=hidden.device)
-        else:
-            weights = mask.to(hidden.dtype)  # (rows, pieces)
-            total = (hidden * weights[:, :, None]).sum(1)
-            counts = mask.sum(1, keepdim=True)
-        if owners is not None:
-            total = total.new_zeros(len(self), total.shape[1]).index_add(0, owners, total)
-            counts = counts.new_zeros(len(self), 1).index_add(0, owners, counts)
-        return total / counts.to(total.dtype)
-
-
-class _Selection(Encoding):
-    """Some examples of an encoding, or another mix of its layers."""
-
-    def __init__(self, whole: Encoding, chosen: Sequence[int], mix: LayerMix | None) -> None:
-        super().__init__(whole.layers, whole.batch)
-        self.whole = whole
-        self.mix = mix
-        self.chosen = list(chosen)
-        self.texts = [whole.texts[i] for i in self.chosen]
-        self.counts = [whole.counts[i] for i in self.chosen]
-
-    @cached_property
-    def hidden(self) -> Tensor:
-        return self.whole.hidden if self.mix is None else self.mix(torch.stack(list(self.layers)))
-
-    @cached_property
-    def sentence(self) -> Tensor:
-        if self.mix is None:
-            return self.whole.sentence.index_select(0, self._rows)
-        mixed: Tensor = self.mix(self.sentence_layers)
-        return mixed
-
-    @cached_property
-    def sentence_layers(self) -> Tensor:
-        return self.whole.sentence_layers.index_select(1, self._rows)
-
-    @cached_property
-    def flat_words(self) -> Tensor:
-        if self.mix is None:
-            return self.whole.flat_words.index_select(0, self._words)
-        mixed: Tensor = self.mix(self.flat_word_layers)
-        return mixed
-
-    @cached_property
-    def flat_word_layers(self) -> Tensor:
-        layers = self.whole.flat_word_layers
-        everything = self.chosen == list(range(len(self.whole)))
-        return layers if everything else layers.index_select(1, self._words)
-
-    @property
-    def _rows(self) -> Tensor:
-        """The chosen examples. Shape (chosen,)."""
-        return torch.tensor(self.chosen, device=self.layers[-1].device)
-
-    @property
-    def _words(self) -> Tensor:
-        """The words of the chosen examples, by their place among all words. Shape (their words,)."""
-        ends = np.cumsum(self.whole.counts)
-        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
-        return torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
 
 
 class Encoder(nn.Module):
@@ -375,7 +234,13 @@ class Encoder(nn.Module):
         }
 
     def save(self, folder: Path) -> None:
-        """Write weights, configuration and tokenizer as transformers does: ``AutoModel.from_pretrained`` opens it."""
+        """Write weights, configuration and tokenizer as transformers does: ``AutoModel.from_pretrained`` opens it.
+
+        Of an encoder-decoder there is the half that encodes: ``AutoModel.from_pretrained(folder).get_encoder()``.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.transformer.save_pretrained(folder)  # type: ignore[operator]
-        self.tokenizer.save(folder)
+        weights = None
+        if getattr(self._config, "is_encoder_decoder", False):
+            weights = {f"encoder.{name}": tensor for name, tensor in self.transformer.state_dict().items()}
+        self.transformer.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]
+        self.tokenizer.save(folder, self.window)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +13,8 @@ from typing import Any
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import PieceTokenizer
+from polyhead.nn.quiet import quiet_transformers
+from polyhead.nn.scratch import draw_transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class Bundled:
         distribution: Its name for pip.
         folder: The model's folder inside it.
         sha256: The files that must be there, and their sums.
+        hub_id: The same model on the Hub, for model cards.
     """
 
     package: str
     distribution: str
     folder: str
     sha256: dict[str, str]
+    hub_id: str = ""
 
 
 BUNDLED = {
@@ -43,24 +45,27 @@ BUNDLED = {
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         },
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
     ),
 }
 
 
-def load_encoder(name: str, *, base: Path = Path(), window: int | None = None) -> Encoder:
+def load_encoder(name: str, *, base: Path = Path(), window: int | None = None, draw: int | None = None) -> Encoder:
     """Load an encoder by a bundled name, a folder (taken from ``base``), or a Hub id.
 
     Args:
         name: ``minilm``, a folder written by transformers, or an id on the Hub.
         base: The folder that relative folders start from.
         window: The most pieces that the encoder reads at once, if fewer than it could.
+        draw: A seed to draw weights from, in place of the pretrained ones, which are then not read.
 
     Raises:
         PolyheadError: There is no such encoder, its files are not the official ones, or it has no fast tokenizer.
     """
     source = find_encoder(name, base)
     try:
-        transformer, tokenizer = _from_transformers(source)
+        transformer = _transformer(source) if draw is None else draw_transformer(_config(source), draw)
+        tokenizer = _tokenizer(source)
     except Exception as error:  # broken files make safetensors and tokenizers raise bare Exceptions
         raise PolyheadError(
             f"The encoder {name!r} could not be loaded: {_first_line(error)}",
@@ -70,7 +75,7 @@ def load_encoder(name: str, *, base: Path = Path(), window: int | None = None) -
     most = longest_window(transformer.config)
     if window is not None and not 8 <= window <= most:
         raise PolyheadError(
-            f"window = {window} does not fit the encoder {name!r}.", remedy=f"Take a number from 8 to {most}."
+            f"encoder.window = {window} does not fit the encoder {name!r}.", remedy=f"Take a number from 8 to {most}."
         )
     return Encoder(transformer, tokenizer, window=window or most, name=name)
 
@@ -142,64 +147,88 @@ def load_saved_encoder(folder: Path, saved: Mapping[str, Any]) -> Encoder:
     return Encoder(transformer, tokenizer, window=saved["window"], name=saved["name"])
 
 
-def _from_transformers(source: str) -> tuple[Any, PieceTokenizer]:
+def save_plan(encoder: Encoder, folder: Path) -> None:
+    """Write an encoder's configuration and tokenizer without the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.transformer.config.save_pretrained(folder)  # type: ignore[operator, union-attr]
+    encoder.tokenizer.save(folder, encoder.window)
+
+
+def draw_saved_encoder(folder: Path, saved: Mapping[str, Any], seed: int) -> Encoder:
+    """An encoder whose configuration and tokenizer ``save_plan`` wrote, with weights drawn from the seed.
+
+    Raises:
+        PolyheadError: A file is missing or broken.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        transformer = draw_transformer(_config(str(folder)), seed)
+        backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise PolyheadError(f"The run's encoder cannot be read: {_first_line(error)}", file=folder) from error
+    tokenizer = PieceTokenizer(backend, unknown=saved["unknown"], padding=saved["padding"])
+    return Encoder(transformer, tokenizer, window=saved["window"], name=saved["name"])
+
+
+def _tokenizer(source: str) -> PieceTokenizer:
     from transformers import AutoTokenizer
 
-    transformer = _transformer(source)
     wrapper = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
     backend = getattr(wrapper, "backend_tokenizer", None)
     if backend is None:
         raise ValueError("it has no fast tokenizer (tokenizer.json)")
     unknown = wrapper.unk_token_id if wrapper.unk_token_id is not None else wrapper.pad_token_id
-    return transformer, PieceTokenizer(backend, unknown=unknown or 0, padding=wrapper.pad_token_id or 0)
+    return PieceTokenizer(backend, unknown=unknown or 0, padding=wrapper.pad_token_id or 0)
 
 
 def _transformer(source: str) -> Any:
     transformer, missing = _whole_transformer(source)
     if transformer.config.is_encoder_decoder:
-        transformer = transformer.get_encoder()
-        missing = [name for name in missing if not name.startswith("decoder.")]
+        transformer, missing = _half(transformer, missing)
     if missing:  # transformers would go on with random numbers
         raise ValueError(f"{len(missing)} of its weights are not in its files, such as {missing[0]}")
     return transformer
 
 
+def _half(transformer: Any, missing: list[str]) -> tuple[Any, list[str]]:
+    """The half of an encoder-decoder that encodes, and which of its weights are missing."""
+    return transformer.get_encoder(), [name for name in missing if not name.startswith("decoder.")]
+
+
 def _saved_transformer(folder: Path) -> Any:
-    """As ``Encoder.save`` wrote it: of an encoder-decoder the encoder alone, which ``AutoModel`` does not expect."""
+    """As ``Encoder.save`` wrote it: of an encoder-decoder without the weights of the decoder."""
     from safetensors.torch import load_file
-    from transformers import AutoModel
 
     transformer, missing = _whole_transformer(str(folder))
-    if missing and hasattr(transformer, "decoder"):
-        transformer = AutoModel.from_config(transformer.config, trust_remote_code=False).get_encoder().float()
-        missing = transformer.load_state_dict(load_file(folder / "model.safetensors"), strict=False).missing_keys
+    if hasattr(transformer, "decoder"):
+        transformer, missing = _half(transformer, missing)
+        if missing:  # polyhead once wrote the names of the encoder's weights as if there were no decoder
+            weights = load_file(folder / "model.safetensors")
+            missing = transformer.load_state_dict(weights, strict=False).missing_keys
     if missing:
         raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
     return transformer
 
 
-def _whole_transformer(source: str) -> tuple[Any, list[str]]:
-    """A transformer without its pooler, which no head reads, and the weights that its files lack."""
-    from transformers import AutoConfig, AutoModel
+def _config(source: str) -> Any:
+    from transformers import AutoConfig
 
     quiet_transformers()
-    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    return AutoConfig.from_pretrained(source, trust_remote_code=False)
+
+
+def _whole_transformer(source: str) -> tuple[Any, list[str]]:
+    """A transformer without its pooler, which no head reads, and the weights that its files lack."""
+    from transformers import AutoModel
+
+    config = _config(source)
     transformer, info = AutoModel.from_pretrained(
         source, config=config, trust_remote_code=False, use_safetensors=True, output_loading_info=True
     )
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
     return transformer.float(), sorted(name for name in info["missing_keys"] if "pooler" not in name)
-
-
-def quiet_transformers() -> None:
-    """Keep transformers' progress bars and advice for its own users off our users' terminals."""
-    from transformers.utils import logging as hf_logging
-
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
 @lru_cache

@@ -75,7 +75,8 @@ def _search(arcs: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     # at 0 and the impossible ones at a bound, the constant of step 3 stays small enough to add without loss.
     best[np.isneginf(best)] = 0.0
     square = np.full((n + 1, n + 1), np.nan)  # nan: no such arc
-    square[1:] = np.maximum(arcs - best, IMPOSSIBLE)
+    np.subtract(arcs, best, out=square[1:])
+    np.maximum(square[1:], IMPOSSIBLE, out=square[1:])
     np.fill_diagonal(square, np.nan)
     heads = _spanning_tree(square)
     if np.count_nonzero(heads == 0) > 1:
@@ -102,29 +103,37 @@ def _spanning_tree(square: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         ValueError: The arcs there are connect no tree.
     """
     size = len(square)
-    # Room for the root, the words and the cycles; -inf hides nodes that are not made yet, or within a cycle.
-    scores = np.full((2 * size, 2 * size), -np.inf)
-    scores[:size, :size] = np.where(np.isnan(square), -np.inf, square)
-    arcs = np.zeros(scores.shape, dtype=np.int64)  # the arc between words behind [dependent, head]
-    arcs[:size, :size] = np.arange(size * size).reshape(size, size)
+    # A cycle takes over the row and the column of one of its nodes: -inf hides the others. Memory grows with the square
+    # of the words, so that of these two arrays is what bounds the length of a sentence.
+    scores = square.copy()
+    scores[np.isnan(scores)] = -np.inf
+    # The arc between words behind [dependent, head], in four bytes where they hold its number.
+    numbers: type[np.signedinteger] = np.int32 if size**2 < 2**31 else np.int64
+    arcs: npt.NDArray[np.signedinteger] = np.arange(size**2, dtype=numbers).reshape(size, size)
     entering = [0] * (2 * size)  # node -> the arc chosen for it, as in arcs
     around = list(range(2 * size))  # node -> the cycle it is in; itself if none
     placed = [True] + [False] * (2 * size - 1)
+    place = list(range(2 * size))  # node -> its row and column
+    at = list(range(size))  # row and column -> the outermost node there
     new = size
     for word in range(1, size):
         walk = [] if placed[word] else [word]
         while walk:
             node = walk[-1]
             placed[node] = True
-            head = int(scores[node].argmax())
-            if scores[node, head] == -np.inf:
+            row = place[node]
+            column = int(scores[row].argmax())
+            if scores[row, column] == -np.inf:
                 raise ValueError("no tree without forbidden arcs")
-            entering[node] = int(arcs[node, head])
+            entering[node] = int(arcs[row, column])
+            head = at[column]
             if head in walk:
                 start = walk.index(head)
-                _contract(scores, arcs, walk[start:], new)
+                _contract(scores, arcs, [place[member] for member in walk[start:]])
                 for member in walk[start:]:
                     around[member] = new
+                place[new] = place[head]
+                at[place[new]] = new
                 walk[start:] = [new]
                 new += 1
             elif placed[head]:
@@ -134,20 +143,25 @@ def _spanning_tree(square: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return _expand(entering[:new], around, size)
 
 
-def _contract(scores: npt.NDArray[np.float64], arcs: npt.NDArray[np.int64], cycle: list[int], new: int) -> None:
-    """Makes the nodes of a cycle, each the best head of another, the one node new; scores and arcs are changed."""
+def _contract(scores: npt.NDArray[np.float64], arcs: npt.NDArray[np.signedinteger], cycle: list[int]) -> None:
+    """Makes the nodes of a cycle, each the best head of another, one node in the place of the first; scores and arcs
+    are changed.
+    """
     everyone = np.arange(len(scores))
+    new = cycle[0]
     heads = scores[cycle]  # (cycle, nodes)
     # An arc into the cycle replaces the best arc of the member it enters, so it counts as what that costs.
     heads -= heads.max(axis=1, keepdims=True)
     dependents = scores[:, cycle]  # (nodes, cycle)
     enters, leaves = heads.argmax(axis=0), dependents.argmax(axis=1)
     members = np.array(cycle)
+    entered = arcs[members[enters], everyone]
     arcs[:, new] = arcs[everyone, members[leaves]]
-    arcs[new] = arcs[members[enters], everyone]
+    arcs[new] = entered
+    scores[:, cycle] = -np.inf
     scores[:, new] = dependents[everyone, leaves]
     scores[new] = heads[enters, everyone]
-    scores[:, cycle] = -np.inf
+    scores[new, cycle] = -np.inf
 
 
 def _expand(entering: list[int], around: list[int], size: int) -> npt.NDArray[np.int64]:

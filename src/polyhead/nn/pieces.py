@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -45,6 +46,11 @@ class Pieces:
     def length(self) -> int:
         """The number of pieces of both texts, without special pieces."""
         return len(self.ids) + len(self.pair)
+
+    @property
+    def lasts(self) -> Ints:
+        """For each word the index of its last piece in ``ids``, the one before the next word's. Shape (words,)."""
+        return np.append(self.starts[1:], len(self.ids))[: len(self.starts)] - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,20 @@ class PieceTokenizer:
         """Whether the tokenizer cuts a text into words before it cuts these into pieces."""
         return len(set(self.tokenizer.encode("a b a b", add_special_tokens=False).word_ids)) > 1
 
-    def save(self, folder: Path) -> None:
-        """Write ``tokenizer.json`` into ``folder``."""
+    def save(self, folder: Path, window: int) -> None:
+        """Write ``tokenizer.json`` into ``folder``, and what lets ``AutoTokenizer`` take it as it is.
+
+        Without the latter transformers would build the tokenizer that is usual for the encoder's family.
+        """
         self.tokenizer.save(str(folder / "tokenizer.json"))
+        ids = {"pad_token": self.padding, "unk_token": self.unknown, "mask_token": self.mask}
+        if len(self.single.before) == 1 and len(self.single.after) == 1:
+            ids |= {"cls_token": self.single.before[0], "sep_token": self.single.after[0]}
+        special = self.tokenizer.get_added_tokens_decoder()  # any other piece would become a special one by its name
+        named = {name: special[number].content for name, number in ids.items() if number in special}
+        kind = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": window}
+        text = json.dumps(kind | named, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 
     def _raw(self, texts: list[str]) -> list[tuple[Ints, Ints | None]]:
         """The piece ids of raw texts, and the case of their words."""

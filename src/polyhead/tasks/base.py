@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
+from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
+from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
 
@@ -57,6 +60,7 @@ class Task(ABC):
         dropout: The share of values of the encoding that are dropped before the head, in training.
         encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
             about words mix, and heads about whole texts take the last.
+        word: Which of its pieces stands for a word: the first, the last, or the mean of all.
     """
 
     kind: ClassVar[type] = str
@@ -67,6 +71,10 @@ class Task(ABC):
     words: ClassVar[bool] = True
     """Whether the layer is about words, so that texts must be split into words."""
     default_layer: ClassVar[str | None] = None
+    inventory: ClassVar[str] = ""
+    """The field that ``prepare`` fills with the labels, if there is one."""
+    earlier: ClassVar[Task | None] = None
+    """Set for one task, before ``prepare``: the task of a previous run whose labels stay known beside the data's."""
     annotates: ClassVar[bool] = True
     """Whether the task learns a layer and answers with one. One that does not learns from texts alone: it has no
     layer, its examples are blocks of text that it corrupts anew for each step (``packing``, ``corrupt``), which are
@@ -75,11 +83,13 @@ class Task(ABC):
     name: str
     data: str
     layer: str = ""
-    weight: float = 1.0
-    dropout: float = 0.2
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     encoder_layers: Literal["mix", "last"] | None = None
+    word: Literal["first", "last", "mean"] = "first"
 
     def __post_init__(self) -> None:
+        _check_settings(self)
         if not self.annotates:
             if self.layer:
                 raise PolyheadError(f"tasks.{self.name}.layer = {self.layer!r}: the type learns no layer.")
@@ -88,10 +98,6 @@ class Task(ABC):
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
         self.encoder_layers = self.encoder_layers or ("mix" if self.words else "last")
-        if not 0 <= self.weight < math.inf:
-            raise PolyheadError(f"tasks.{self.name}.weight = {self.weight} is not a number of at least 0.")
-        if not 0 <= self.dropout < 1:
-            raise PolyheadError(f"tasks.{self.name}.dropout = {self.dropout} is not in [0, 1).")
 
     @abstractmethod
     def prepare(self, examples: Sequence[Example]) -> None:
@@ -113,14 +119,28 @@ class Task(ABC):
             PolyheadError: The gold is not of a kind that the task can learn; names the file and the line.
         """
 
-    @abstractmethod
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """Figures by their usual names, by the field's own scorer.
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally | None:  # noqa: ARG002
+        """What each example counts for the figures, where they are made of counts that add up.
+
+        A type gives this or ``score``. With it, the figures of a thousand resamples cost little.
 
         Args:
             examples: Examples that carry the layer, at least one.
             predicted: A value of the layer's kind for each.
         """
+        return None
+
+    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
+        """Figures by their usual names, by the field's own scorer; by default those of ``tally``.
+
+        Args:
+            examples: Examples that carry the layer, at least one.
+            predicted: A value of the layer's kind for each.
+        """
+        tally = self.tally(examples, predicted)
+        if tally is None:
+            raise NotImplementedError(f"{type(self).__qualname__} has neither score nor tally")
+        return tally.figures()
 
     def check(self, examples: Sequence[Example], split: str) -> list[str]:  # noqa: ARG002 - for subclasses
         """See that gold outside the training split is of use; returns notes on what cannot be right.
@@ -133,6 +153,14 @@ class Task(ABC):
     def units(self, example: Example) -> int:
         """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
+
+    def earlier_labels(self) -> set[str]:
+        """The labels that stay known from a previous run."""
+        return set() if self.earlier is None else set(self.earlier.known_labels())
+
+    def known_labels(self) -> list[str]:
+        """The labels that ``prepare`` learnt; none if the type has none."""
+        return list(getattr(self, self.inventory)) if self.inventory else []
 
     def carries(self, example: Example) -> bool:
         """Whether the example has this task's layer."""
@@ -181,6 +209,30 @@ def learnt(default_factory: Any = list) -> Any:
     return dataclasses.field(default_factory=default_factory, metadata={"learnt": True})
 
 
+_FINITE = ConfigDict(allow_inf_nan=False)
+
+
+def _check_settings(task: Task) -> None:
+    """Settings must be what their fields are annotated with, as strictly as the rest of the recipe.
+
+    Raises:
+        PolyheadError: One is of a wrong kind, or beyond its bounds.
+    """
+    # A type may give a setting of all tasks another default, as `dropout: float = 0.1`: the bounds of all tasks stay.
+    every, own = (typing.get_type_hints(cls, include_extras=True) for cls in (Task, type(task)))
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        if field.metadata.get("learnt") or value is field.default:
+            continue
+        try:
+            for hints in (every, own):
+                if field.name in hints:
+                    TypeAdapter(hints[field.name], config=_FINITE).validate_python(value, strict=True)
+        except ValidationError as error:
+            what = f"tasks.{task.name}.{field.name} = {value!r} is not right: {error.errors()[0]['msg']}."
+            raise PolyheadError(what) from error
+
+
 class Head(nn.Module, ABC):
     """The weights of one task."""
 
@@ -202,6 +254,20 @@ class Head(nn.Module, ABC):
         total, units = self.loss(encoding, targets)
         return {"loss": float(total), "units": units}
 
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """Which labels the rows, columns or other slices of each parameter stand for, in their order.
+
+        By parameter name and axis; where an axis is longer than its labels, each label has a stretch of it. A head that
+        goes on from one of a previous run takes these slices by the labels that both have. Parameters that are not
+        named stand for no labels, and are taken whole.
+        """
+        return {}
+
+
+def linear_axes(name: str, labels: Sequence[str]) -> dict[str, dict[int, list[str]]]:
+    """The axes of a linear layer of this name with one output for each label, for ``Head.label_axes``."""
+    return {f"{name}.weight": {0: list(labels)}, f"{name}.bias": {0: list(labels)}}
+
 
 def unknown_label(task: Task, example: Example, label: str, split: str, known: Sequence[str], word: int = 0) -> Any:
     """The error for a label that the training split does not have."""
@@ -219,5 +285,5 @@ def unseen_note(task: Task, count: int, what: str, split: str) -> list[str]:
     """A note on words whose gold the head cannot give, because training never shows it; none if there are none."""
     if not count:
         return []
-    words = "1 word" if count == 1 else f"{count} words"
+    words = counted(count, "word")
     return [f"tasks.{task.name}: {words} of the {split} split with {what} that training never shows; counted as errors"]

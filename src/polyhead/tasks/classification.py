@@ -13,10 +13,10 @@ from torch import nn
 
 from polyhead.data.example import Example, Labels, Prediction, Value
 from polyhead.errors import PolyheadError
-from polyhead.metrics import accuracy_and_f1, multilabel
+from polyhead.metrics import Tally, tally_label_sets, tally_labels
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
-from polyhead.tasks.base import Head, LossSum, Task, learnt, unknown_label
+from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,7 @@ class Classification(Task):
     """
 
     words: ClassVar[bool] = False
+    inventory: ClassVar[str] = "labels"
 
     several: bool = False
     labels: list[str] = learnt()
@@ -40,7 +41,8 @@ class Classification(Task):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels."""
-        self.labels = sorted({label for example in examples for label in self._gold(example)})
+        found = {label for example in examples for label in self._gold(example)}
+        self.labels = sorted(found | self.earlier_labels())
         least = 1 if self.several else 2
         if len(self.labels) < least:
             raise PolyheadError(
@@ -71,12 +73,12 @@ class Classification(Task):
                     raise unknown_label(self, example, label, split, self.labels)
         return []
 
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """``accuracy`` and ``macro_f1``; for several labels also ``micro_f1``."""
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of ``accuracy`` and ``macro_f1``; for several labels also ``micro_f1``."""
         gold = [example.layers[self.layer] for example in examples]
         if self.several:
-            return multilabel(cast(list[Labels], gold), cast(list[Labels], predicted))
-        return accuracy_and_f1(cast(list[str], gold), cast(list[str], predicted))
+            return tally_label_sets(cast(list[Labels], gold), cast(list[Labels], predicted))
+        return tally_labels(cast(list[str], gold), cast(list[str], predicted))
 
     def _gold(self, example: Example) -> frozenset[str]:
         value = example.layers[self.layer]
@@ -131,3 +133,7 @@ class ClassificationHead(Head):
         best, index = torch.softmax(logits, dim=1).max(dim=1)
         chosen = zip(best.tolist(), index.tolist(), strict=True)
         return [Prediction(self.labels[i], confidence) for confidence, i in chosen]
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """A row for each label."""
+        return linear_axes("linear", self.labels)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polyhead.data.example import Example, Prediction, Value, WordLabels
 from polyhead.errors import PolyheadError
-from polyhead.metrics import word_accuracy
+from polyhead.metrics import Tally, tally_words
 from polyhead.nn.edits import apply, script
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.words import IGNORE
@@ -30,6 +30,7 @@ class Lemmatization(Task):
 
     kind: ClassVar[type] = WordLabels
     default_layer: ClassVar[str | None] = "lemma"
+    inventory: ClassVar[str] = "scripts"
 
     scripts: list[str] = learnt()
 
@@ -41,7 +42,7 @@ class Lemmatization(Task):
             for word, lemma in zip(example.words, self._gold(example), strict=True)
             if lemma is not None
         }
-        self.scripts = sorted({script(word, lemma) for word, lemma in pairs})
+        self.scripts = sorted({script(word, lemma) for word, lemma in pairs} | self.earlier_labels())
         if not self.scripts:
             raise PolyheadError(
                 f"tasks.{self.name}: layer {self.layer!r} has no lemma in the training split.",
@@ -68,9 +69,9 @@ class Lemmatization(Task):
         unseen = sum(int((gold == IGNORE).sum()) for gold in golds) - lacking
         return unseen_note(self, unseen, "an edit script", split)
 
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """``accuracy`` over words that have a lemma."""
-        return word_accuracy([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of ``accuracy`` over words that have a lemma."""
+        return tally_words([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -115,6 +116,10 @@ class LemmatizationHead(Head):
             lemmas = WordLabels(self._lemma(cast(str, r), w) for r, w in zip(rules, words, strict=True))
             out.append(Prediction(lemmas, choice.confidence))
         return out
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """A row for each edit script."""
+        return {f"choose.{name}": axes for name, axes in self.choose.label_axes().items()}
 
     def _lemma(self, rule: str, word: str) -> str:
         """The lemma; remembered, since most words come often, up to a bound."""

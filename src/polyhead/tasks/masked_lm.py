@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value, WordLabels
@@ -20,9 +21,6 @@ from polyhead.tasks.base import Head, LossSum, Packing, Task
 
 MASKED, REPLACED = 0.8, 0.1
 """The shares of hidden pieces that become the mask, and any piece; the rest stay as they are (Devlin et al. 2019)."""
-
-LEAST_BLOCK = 8
-"""A block of fewer pieces would leave a hidden one nothing to be told from."""
 
 _OVERFLOW = 700.0
 """Beyond this exp is infinite, which JSON does not know."""
@@ -51,17 +49,15 @@ class MaskedLm(Task):
     annotates: ClassVar[bool] = False
 
     dropout: float = 0.0
-    share: float = 0.15
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     whole_words: bool = True
-    block: int = 128
+    block: Annotated[int, Field(ge=8)] = 128
     joined: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.share < 1:
-            raise PolyheadError(f"tasks.{self.name}.share = {self.share} is not between 0 and 1.")
-        if self.block < LEAST_BLOCK:
-            raise PolyheadError(f"tasks.{self.name}.block = {self.block} is less than {LEAST_BLOCK} pieces.")
+        if self.word != "first":
+            raise PolyheadError(f"tasks.{self.name}.word = {self.word!r}: hidden pieces are told one by one.")
 
     @property
     def packing(self) -> Packing:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from polyhead.data.example import Example, Prediction, Span, Spans, Value
 from polyhead.errors import PolyheadError
-from polyhead.metrics import span_f1
+from polyhead.metrics import Tally, tally_spans
 from polyhead.nn.crf import Crf, iob2_transitions, viterbi
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.words import WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt, unknown_label
+from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
 
 
 @dataclass(kw_only=True)
@@ -31,6 +31,7 @@ class Ner(Task):
 
     kind: ClassVar[type] = Spans
     metric: ClassVar[str] = "f1"
+    inventory: ClassVar[str] = "labels"
 
     crf: bool = False
     labels: list[str] = learnt()
@@ -42,7 +43,8 @@ class Ner(Task):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels of spans."""
-        self.labels = sorted({span.label for example in examples for span in self._gold(example)})
+        found = {span.label for example in examples for span in self._gold(example)}
+        self.labels = sorted(found | self.earlier_labels())
         if not self.labels:
             raise PolyheadError(
                 f"tasks.{self.name}: layer {self.layer!r} has no span in the training split.",
@@ -74,9 +76,9 @@ class Ner(Task):
                     raise unknown_label(self, example, span.label, split, self.labels, span.start)
         return []
 
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """Strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``."""
-        return span_f1([self._gold(example) for example in examples], cast(Sequence[Spans], predicted))
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``."""
+        return tally_spans([self._gold(example) for example in examples], cast(Sequence[Spans], predicted))
 
     def _gold(self, example: Example) -> Spans:
         return cast(Spans, example.layers.get(self.layer, Spans()))
@@ -122,6 +124,13 @@ class NerHead(Head):
         chosen = self._decode(encoding, torch.log_softmax(logits, dim=1), free)
         chances = self._chances(encoding, logits).gather(1, chosen[:, None])[:, 0]
         return self._spans(encoding, chosen.numpy(force=True), chances.numpy(force=True))
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """A row for each tag, and with a CRF the transitions between two."""
+        axes = linear_axes("classify.linear", self.tags)
+        if self.crf is not None:
+            axes |= {"crf.soft_follow": {0: self.tags, 1: self.tags}, "crf.soft_first": {0: self.tags}}
+        return axes
 
     def _chances(self, encoding: Encoding, logits: Tensor) -> Tensor:
         """The probability of each tag of each word. Shape (all words, tags)."""

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Tree, Value
 from polyhead.errors import PolyheadError
-from polyhead.metrics import attachment
+from polyhead.metrics import Tally, tally_trees
 from polyhead.nn.biaffine import ArcScorer, Perceptron, RelationScorer
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.mst import decode
 from polyhead.nn.words import IGNORE
-from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
+from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unseen_note
 
 MOST = 8192
 """The largest size of the vectors that arcs and relations are scored with."""
@@ -49,6 +49,7 @@ class Parsing(Task):
     kind: ClassVar[type] = Tree
     metric: ClassVar[str] = "las"
     default_layer: ClassVar[str | None] = "tree"
+    inventory: ClassVar[str] = "relations"
 
     dropout: float = 0.1  # five epochs of a small treebank are too few for more
     arc_size: Annotated[int, Field(ge=1, le=MOST)] = 256
@@ -57,7 +58,8 @@ class Parsing(Task):
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the relations."""
-        self.relations = sorted({relation for example in examples for relation in self._gold(example).relations})
+        found = {relation for example in examples for relation in self._gold(example).relations}
+        self.relations = sorted(found | self.earlier_labels())
         if not self.relations:
             raise PolyheadError(
                 f"tasks.{self.name}: layer {self.layer!r} has no tree in the training split.",
@@ -89,9 +91,9 @@ class Parsing(Task):
         unseen = sum(relation not in self._index for tree in trees for relation in tree.relations)
         return unseen_note(self, unseen, "a relation", split)
 
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """``uas``, ``las`` (with subtypes), ``las_universal`` (the official scorer's, without) and ``clas``."""
-        return attachment([self._gold(example) for example in examples], cast(Sequence[Tree], predicted))
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of ``uas``, ``las`` (with subtypes), ``las_universal`` (the official scorer's, without) and ``clas``."""
+        return tally_trees([self._gold(example) for example in examples], cast(Sequence[Tree], predicted))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -140,6 +142,7 @@ class ParsingHead(Head):
             return [Prediction(Tree((), ()), ()) for _ in encoding.counts]
         scores, dependents, heads = self._score(encoding)
         log_chances = torch.log_softmax(scores, dim=1)  # (all words, longest + 1)
+        del scores  # as large as all arcs of a long sentence
         flat = log_chances.numpy(force=True)
         found, start = [], 0
         for count in encoding.counts:
@@ -147,11 +150,15 @@ class ParsingHead(Head):
             square[1:] = flat[start : start + count, : count + 1]
             found.append(decode(square)[0])
             start += count
-        chosen = torch.from_numpy(np.concatenate(found)).to(scores.device)
+        chosen = torch.from_numpy(np.concatenate(found)).to(log_chances.device)
         labels = torch.softmax(self._allowed(self.labels(dependents, heads(chosen)).float(), chosen), dim=1)
         best, index = labels.max(dim=1)
         sure = (log_chances.gather(1, chosen[:, None])[:, 0].exp() * best).tolist()
         return self._trees(encoding, chosen.tolist(), index.tolist(), sure)
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """A matrix, a row and a number for each relation; arcs know no labels."""
+        return {"labels.weight": {1: self.relations}, **linear_axes("labels.linear", self.relations)}
 
     def _allowed(self, logits: Tensor, heads: Tensor) -> Tensor:
         """Logits of relations in which ``root`` goes with the root and with nothing else, as UD demands."""

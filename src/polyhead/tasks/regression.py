@@ -39,7 +39,10 @@ class Regression(Task):
     spread: float = learnt(float)
 
     def prepare(self, examples: Sequence[Example]) -> None:
-        """Measure the mean and the spread, so that the head learns numbers around 0 of size 1."""
+        """Measure the mean and the spread, so that the head learns numbers around 0 of size 1.
+
+        A head that goes on from a previous run keeps its own: they are what its weights mean.
+        """
         gold = [cast(float, example.layers[self.layer]) for example in examples]
         if len(set(gold)) < 2:
             raise PolyheadError(
@@ -48,6 +51,8 @@ class Regression(Task):
                 remedy="Regression needs texts with different numbers.",
             )
         self.mean, self.spread = float(np.mean(gold)), float(np.std(gold))
+        if isinstance(self.earlier, Regression):
+            self.mean, self.spread = self.earlier.mean, self.earlier.spread
 
     def head(self, encoder: Encoder) -> Head:
         """Two outputs on the mean of each text's pieces: the number, and how far off it may be."""

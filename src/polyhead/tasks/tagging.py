@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from polyhead.data.example import Example, Prediction, Value, WordLabels
 from polyhead.errors import PolyheadError
-from polyhead.metrics import word_accuracy
+from polyhead.metrics import Tally, tally_words
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.words import IGNORE, WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt, unknown_label, unseen_note
+from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label, unseen_note
 
 OPEN_LAYERS = ("feats", "xpos")
 """Layers whose labels are combinations, so that a new text may well show a new one."""
@@ -33,13 +33,15 @@ class Tagging(Task):
     """
 
     kind: ClassVar[type] = WordLabels
+    inventory: ClassVar[str] = "labels"
 
     unseen: Literal["error", "count"] | None = None
     labels: list[str] = learnt()
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels."""
-        self.labels = sorted({label for example in examples for label in self._gold(example) if label is not None})
+        found = {label for example in examples for label in self._gold(example) if label is not None}
+        self.labels = sorted(found | self.earlier_labels())
         if not self.labels:
             raise PolyheadError(
                 f"tasks.{self.name}: layer {self.layer!r} has no label in the training split.",
@@ -74,9 +76,9 @@ class Tagging(Task):
                 unseen += 1
         return unseen_note(self, unseen, "a label", split)
 
-    def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
-        """``accuracy`` over words that have gold."""
-        return word_accuracy([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of ``accuracy`` over words that have gold."""
+        return tally_words([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -115,3 +117,7 @@ class TaggingHead(Head):
             out.append(Prediction(WordLabels(chosen[start:end]), tuple(chances[start:end])))
             start = end
         return out
+
+    def label_axes(self) -> dict[str, dict[int, list[str]]]:
+        """A row for each label."""
+        return linear_axes("classify.linear", self.labels)

@@ -1,6 +1,7 @@
 """Training: stages over tasks, from a recipe to a run."""
 
 from polyhead.training.run import Run, evaluate
+from polyhead.training.separating import separate
 from polyhead.training.start import resume, train
 
-__all__ = ["Run", "evaluate", "resume", "train"]
+__all__ = ["Run", "evaluate", "resume", "separate", "train"]

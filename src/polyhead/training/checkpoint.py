@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.files import remove_unfinished, whole, write_json
+from polyhead.files import UNFINISHED, read_json, remove_unfinished, whole, write_json
 from polyhead.model import BEST
 from polyhead.scoring import Scores
 
@@ -52,7 +51,7 @@ class Progress:
         waited: The number of epochs without a better mean score.
         history: For each epoch done in this stage each task's mean loss.
         cosines: For each two tasks, over this stage, the number of cosines measured, their sum and their squares' sum.
-        chance: For each task of this stage the loss of an untrained head, where losses are divided by it.
+        chance: For each task of this stage the loss of a head that knows nothing, where losses are divided by it.
         scored: The dev scores of the epoch whose weights would be kept if the stage ended now.
         stages: For each stage done the scores on the dev splits, of all tasks learnt until then.
         mean: The stage's best weights by the mean of all tasks.
@@ -148,6 +147,12 @@ def save_checkpoint(
     prune_best(run, progress.files())
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    folders = (run / FOLDER).glob("*") if (run / FOLDER).is_dir() else ()
+    return any(not folder.name.endswith(UNFINISHED) for folder in folders)
+
+
 def load_checkpoint(run: Path) -> Checkpoint | None:
     """Read the newest checkpoint and set the random state from it.
 
@@ -165,11 +170,11 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         return None
     try:
         tensors = load_file(folders[-1] / "state.safetensors")
-        table = json.loads((folders[-1] / "progress.json").read_text(encoding="utf-8"))
-        progress = Progress.from_dict(table)
+        progress = Progress.from_dict(read_json(folders[-1] / "progress.json"))
     except Exception as error:
+        said = error.what.rstrip(".") if isinstance(error, PolyheadError) else error
         raise PolyheadError(
-            f"The checkpoint cannot be read: {error}.",
+            f"The checkpoint cannot be read: {said}.",
             file=folders[-1],
             remedy="Delete this folder; the run goes on from an older checkpoint, or from the start.",
         ) from error

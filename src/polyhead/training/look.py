@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from polyhead.data import Example
+from polyhead.data import Dataset, Example
 from polyhead.data.check import Report, check
 from polyhead.data.check_stream import check_streams
-from polyhead.nn.loading import load_encoder
 from polyhead.recipe import Recipe
-from polyhead.training.prepare import read_dataset
+from polyhead.tasks import Task
+from polyhead.training.origin import find_origin
+from polyhead.training.prepare import check_stages, device_of, read_dataset
 
 
 def look(recipe: Recipe) -> Iterator[Report]:
     """A report on each dataset of the recipe, whether or not a task uses it.
 
     Raises:
-        PolyheadError: A file is broken, or the encoder cannot be loaded.
+        PolyheadError: A file is broken, or the recipe names an encoder, a run or a device that is not to be had.
     """
-    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
+    check_stages(recipe)
+    device_of(recipe)
     tasks = recipe.make_tasks()
+    origin = find_origin(recipe, tasks)
+    used = [name for name in recipe.data if any(task.data == name for task in tasks.values())]
+    datasets = {name: _load(recipe, name, tasks) for name in used} if origin.learns_pieces else {}
+    encoder = origin.encoder(datasets)
 
     def lengths(examples: Sequence[Example]) -> list[int]:
         special = encoder.tokenizer.single.size
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
-    for name, spec in recipe.data.items():
-        dataset = read_dataset(name, spec, recipe.base, tasks)
+    for name in recipe.data:
+        dataset = datasets.get(name) or _load(recipe, name, tasks)
         yield (check_streams if dataset.streamed else check)(dataset, lengths, encoder.window)
+
+
+def _load(recipe: Recipe, name: str, tasks: Mapping[str, Task]) -> Dataset:
+    with recipe.blamed():
+        return read_dataset(name, recipe.data[name], recipe.base, tasks)

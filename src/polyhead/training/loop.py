@@ -37,7 +37,7 @@ LARGEST_WEIGHT = 1e6
 """A weight beyond this after an epoch ends a run."""
 
 CHANCE_UNITS = 200
-"""Over so many words or texts of a task the loss of an untrained head is taken."""
+"""Over so many words or texts of a task the loss of a head that knows nothing is taken."""
 
 MEASUREMENTS, BACKWARD_PASSES = 40, 20
 """Cosines are measured about 40 times in a stage, but not more often than every 20 steps for each task: each task costs
@@ -133,7 +133,7 @@ class Training:
             self.measure_every = max(plan.steps // MEASUREMENTS, BACKWARD_PASSES * len(tasks))
 
     def _chance(self, plan: Plan, tasks: list[str]) -> dict[str, float]:
-        """For each task the loss per unit of an untrained head, over the first batches that carry it."""
+        """For each task the loss per unit of a head that knows nothing, over the first batches that carry it."""
         self.model.eval()
         total: dict[str, float] = {}
         units: dict[str, int] = {}
@@ -142,7 +142,7 @@ class Training:
             if not wanted:
                 break
             batch, targets = self._batch(plan.examples, rows, wanted)
-            for name, loss in self.model.chance(batch, targets, self.recipe.seed).items():
+            for name, loss in self.model.chance(batch, targets).items():
                 total[name] = total.get(name, 0.0) + float(loss.total)
                 units[name] = units.get(name, 0) + loss.units
         return {name: total[name] / units[name] for name in total if units[name] and total[name] > 0}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polyhead.data import Dataset, DataSpec, Example, load_dataset, stream_dataset
@@ -21,10 +22,40 @@ from polyhead.data.example import KIND_NAMES
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import Pieces, PieceTokenizer
+from polyhead.nn.precision import find_device
 from polyhead.recipe import Recipe
 from polyhead.scoring import Gold
 from polyhead.tasks import Task
 from polyhead.training.blocks import LAYOUT, Blocks, write
+from polyhead.training.learning import see_extras
+
+
+def check_stages(recipe: Recipe) -> None:
+    """See that every stage can do what it says.
+
+    Raises:
+        PolyheadError: A stage has patience and no scores to wait for, or needs a library that is not installed.
+    """
+    with recipe.blamed():
+        see_extras(recipe.stages)
+    for number, stage in enumerate(recipe.stages, 1):
+        read = {str(recipe.tasks[name]["data"]) for name in stage.tasks}
+        if stage.patience is not None and all(recipe.data[name].dev is None for name in read):
+            with recipe.blamed():
+                raise PolyheadError(
+                    f"stages[{number}].patience = {stage.patience}, but none of the stage's datasets has a dev split.",
+                    remedy="Add dev = 0.1 to a dataset, or leave patience out.",
+                )
+
+
+def device_of(recipe: Recipe) -> torch.device:
+    """The device that a recipe names.
+
+    Raises:
+        PolyheadError: It is not to be had here.
+    """
+    with recipe.blamed():
+        return find_device(recipe.device)
 
 
 def load_datasets(recipe: Recipe, tasks: Mapping[str, Task], splits: Sequence[str]) -> dict[str, Dataset]:

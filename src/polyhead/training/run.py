@@ -2,20 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from polyhead.card import CARD, CardFacts, model_card
 from polyhead.data import DataSpec
 from polyhead.data.dataset import SPLITS
 from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
-from polyhead.files import read_json
+from polyhead.files import read_json, remove_unfinished, write_json, write_text
+from polyhead.hub import push
+from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Scores, score
+from polyhead.scoring import Measured, Scores, measure
 from polyhead.training.prepare import Material, load_datasets
+
+STAGES = "stages.json"
+"""The file of a run that says what came out of each stage."""
+
+INTERVALS = "intervals.json"
+"""The file of a run that says how sure its scores are."""
+
+
+def write_intervals(path: Path, measured: Mapping[str, Measured]) -> None:
+    """Write the intervals of each split's scores."""
+    splits = {
+        split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
+    }
+    write_json(path, {"level": LEVEL, "method": METHOD, "seed": SEED, "splits": splits})
+
+
+def read_intervals(path: Path) -> dict[str, dict[str, Intervals]]:
+    """What ``write_intervals`` wrote; nothing if there is no such file.
+
+    Raises:
+        PolyheadError: It is damaged.
+    """
+    try:
+        splits = read_json(path, "splits")["splits"]
+    except FileNotFoundError:
+        return {}
+    return {split: {task: Intervals.from_dict(one) for task, one in tasks.items()} for split, tasks in splits.items()}
+
+
+def write_card(
+    folder: Path,
+    place: Path,
+    model: Model,
+    measured: Mapping[str, Measured],
+    *,
+    name: str | None = None,
+    best_of: tuple[str, int] | None = None,
+) -> None:
+    """Write a model's card into its folder.
+
+    Args:
+        folder: The run behind it.
+        place: The model's folder.
+        model: The model, with its lineage.
+        measured: What it scores on each split.
+        name: What it is called; by default as its run.
+        best_of: Where its weights come from, if they are one task's own best.
+    """
+    facts = CardFacts(
+        name=name or folder.resolve().name,
+        tasks=model.tasks,
+        info=model.info,
+        run=read_json(folder / "run.json"),
+        recipe=load_recipe(folder / "recipe.toml"),
+        scores={split: found.scores for split, found in measured.items()},
+        intervals={
+            split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
+        },
+        best_of=best_of,
+    )
+    remove_unfinished(place)
+    write_text(place / CARD, model_card(facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +95,11 @@ class Run:
 
     folder: Path
     scores: dict[str, Scores]
+
+    @property
+    def intervals(self) -> dict[str, dict[str, Intervals]]:
+        """For each split and task the intervals of its figures; none of a run that an older polyhead made."""
+        return read_intervals(self.folder / INTERVALS)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -46,9 +117,36 @@ class Run:
             raise PolyheadError(f"There is no finished run in {str(folder)!r}.", remedy=remedy) from error
 
     @property
+    def stages(self) -> list[dict[str, Any]]:
+        """For each stage its name (``stage``), its ``tasks``, and the dev ``scores`` of all tasks learnt until its end.
+        A run of an older version has none.
+
+        Raises:
+            PolyheadError: The file is damaged.
+        """
+        path = self.folder / STAGES
+        stages: list[dict[str, Any]] = read_json(path, "stages")["stages"] if path.exists() else []
+        return stages
+
+    @property
+    def main_figures(self) -> dict[str, str]:
+        """The name of each task's main figure."""
+        return {name: task.metric for name, task in self.recipe.make_tasks().items()}
+
+    @property
     def recipe(self) -> Recipe:
         """The resolved recipe."""
         return load_recipe(self.folder / "recipe.toml")
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Push the model and its card to the Hub; see :func:`polyhead.hub.push`."""
+        return push(self.folder, repo_id, private=private)
+
+    def separate(self, output: str | Path) -> dict[str, Path]:
+        """Save a model for each task, with its own best weights; see :func:`polyhead.separate`."""
+        from polyhead.training.separating import separate  # which imports this module
+
+        return separate(self.folder, output)
 
     def model(self, best: str | None = None) -> Model:
         """The trained model; with ``best`` the weights that were best for one task, whatever the others lost."""
@@ -66,8 +164,10 @@ def evaluate(
 ) -> Scores:
     """Score a run's model on a split of its recipe's datasets, or on a file of the same format as one of them.
 
+    :func:`assess` gives intervals, too.
+
     Args:
-        folder: The run.
+        folder: The run; or a model folder or an id on the Hub, which are scored on a file alone.
         split: ``train``, ``dev`` or ``test``.
         file: A file to score on instead.
         data: The dataset that the file is like; needed if the recipe has several.
@@ -77,12 +177,33 @@ def evaluate(
     Raises:
         PolyheadError: There is no such run, split, dataset or file, or the file is broken.
     """
-    folder = Path(folder)
-    if not (folder / "recipe.toml").is_file():
-        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
-    recipe = load_recipe(folder / "recipe.toml")
+    return assess(folder, split=split, file=file, data=data, best=best, tell=tell).scores
+
+
+def assess(
+    folder: str | Path,
+    *,
+    split: str = "test",
+    file: str | Path | None = None,
+    data: str | None = None,
+    best: str | None = None,
+    only: Collection[str] | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Measured:
+    """As :func:`evaluate`, with the intervals of the figures; ``only`` names the tasks, by default all."""
     device = find_device("auto")
-    model = load_model(folder, best).to(device)
+    if (Path(folder) / "recipe.toml").is_file():
+        recipe = load_recipe(Path(folder) / "recipe.toml")
+        model = load_model(folder, best).to(device)
+    else:
+        model = load_model(folder, best).to(device)
+        recipe = _recipe_behind(model)
+        if file is None:
+            raise PolyheadError(
+                f"{str(folder)!r} is a model without a run, so it has no splits.",
+                remedy=f"Give a file: polyhead evaluate {folder} FILE",
+            )
+    tasks = {name: task for name, task in model.tasks.items() if only is None or name in only}
     same = str(device) == recipe.device  # then the figures are those of the run itself
     model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
     if file is not None:
@@ -90,7 +211,7 @@ def evaluate(
     elif data is not None:
         recipe = recipe.model_copy(update={"data": {data: _dataset_named(recipe, data)}})
     wanted = {name: spec for name, spec in recipe.data.items() if getattr(spec, split) is not None}
-    tasks = {name: task for name, task in model.tasks.items() if task.data in wanted}
+    tasks = {name: task for name, task in tasks.items() if task.data in wanted}
     if not tasks:
         raise PolyheadError(
             f"No dataset of the run has a {split} split.",
@@ -104,7 +225,14 @@ def evaluate(
     for note in notes:
         tell(note)
     gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
-    return score(model, gold, list(tasks))
+    return measure(model, gold, list(tasks))
+
+
+def _recipe_behind(model: Model) -> Recipe:
+    """What a model without its run knows of its recipe: how its datasets are read, and which task learnt from which."""
+    data = {name: DataSpec(**spec) for name, spec in model.info.get("data", {}).items()}
+    tasks = {name: {"type": "", "data": task.data, "layer": task.layer} for name, task in model.tasks.items()}
+    return Recipe(data=data, tasks=tasks)
 
 
 def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:

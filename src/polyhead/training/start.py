@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,20 +22,21 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
-from polyhead.nn.loading import load_encoder
-from polyhead.nn.precision import choose_precision, find_device
+from polyhead.nn.precision import choose_precision
+from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.recipe import Recipe, load_recipe, named_stages
-from polyhead.scoring import score
+from polyhead.scoring import measure
 from polyhead.tasks import Task
 from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
-from polyhead.training.learning import see_extras
+from polyhead.training.facts import run_facts
+from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
-from polyhead.training.prepare import Material, load_datasets, prepare_tasks
+from polyhead.training.origin import KEPT, find_origin
+from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.run import Run
-from polyhead.version import __version__
+from polyhead.training.run import INTERVALS, STAGES, Run, write_card, write_intervals
 
 try:
     import fcntl
@@ -128,15 +129,16 @@ def resume(
 
 
 def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
+    check_stages(recipe)
+    device = device_of(recipe)
     tasks = recipe.make_tasks()
-    datasets = load_datasets(recipe, tasks, SPLITS)
-    notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
-    for note in notes:
-        tell(note)
-    device = find_device(recipe.device)
+    origin = find_origin(recipe, tasks, folder)
+    with recipe.blamed():
+        datasets = load_datasets(recipe, tasks, SPLITS)
+        notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    encoder = load_encoder(recipe.encoder_spec.name, base=recipe.base, window=recipe.encoder_spec.window)
-    usual = RATE_TIMES_WIDTH / encoder.width
+    encoder = origin.encoder(datasets)
+    usual = RATE_FROM_SCRATCH if origin.untrained else RATE_TIMES_WIDTH / encoder.width
     stages = [
         stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
         for stage in recipe.stages
@@ -146,32 +148,36 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     info = {
         "data": {name: _described(d.spec) for name, d in datasets.items()},
         "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items() if task.annotates},
+        **carried(origin.model),
     }
-    model = Model(encoder, tasks, info).to(device)
+    model = Model(encoder, tasks, info)
+    origin.hand_on(model)
+    model = model.to(device)
+    notes += origin.notes
+    for note in notes:
+        tell(note)
     model.precision = precision
-    _check_patience(recipe, datasets)
-    see_extras(recipe.stages)
     facts = {
-        "polyhead": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "threads": torch.get_num_threads(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **run_facts(device),
+        **start_facts(info, encoder.name, recipe.base, untrained=origin.untrained),
         "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
+        "start": origin.facts(),
         "notes": notes,
     }
+    origin.keep(folder, encoder)
     return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder), facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
     folder, progress = training.folder, training.progress
+    lineage = Lineage(folder, training.recipe, training.model, training.material.datasets)
     saved = time.monotonic()
     with _Log(folder / "log.jsonl", progress) as log:
         for record in training.records():
             log.write(record)
             watch(record)
             if isinstance(record, StageEnded):
+                lineage.note()
                 training.model.save(folder / "model")
                 write_json(folder / BEST / "tasks.json", {name: asdict(b) for name, b in progress.tasks.items()})
             due = time.monotonic() - saved >= checkpoint_seconds
@@ -184,15 +190,23 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    dev = progress.stages[-1]
-    if set(names) - set(dev):  # some task was in no stage
-        dev = score(model, training.material.gold("dev", tasks), names)
-    scores = {"dev": dev, "test": score(model, training.material.gold("test", tasks), names)}
-    scores = {split: figures for split, figures in scores.items() if figures}
+    measured = {split: measure(model, training.material.gold(split, tasks), names) for split in ("dev", "test")}
+    measured = {split: found for split, found in measured.items() if found.scores}
     prune_best(folder, progress.files())
+    lineage.note()
+    write_card(folder, folder / "model", model, measured)
+    scores = {split: found.scores for split, found in measured.items()}
+    write_intervals(folder / INTERVALS, measured)
+    write_json(folder / STAGES, {"stages": _stages(training)})
     write_json(folder / "scores.json", scores)
     _remove_checkpoints(folder)
     return Run(folder, scores)
+
+
+def _stages(training: Training) -> list[dict[str, Any]]:
+    """What ``stages.json`` says of the stages of a finished run."""
+    stages = zip(training.recipe.stages, training.progress.stages, strict=True)
+    return [{"stage": stage.name, "tasks": stage.tasks, "scores": scores} for stage, scores in stages]
 
 
 class _Log:
@@ -227,7 +241,7 @@ class _Log:
             return
         line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
         with self._refusals():
-            self.stream.write(json.dumps(_without_nan(line)) + "\n")
+            self.stream.write(json.dumps(_without_nan(line), allow_nan=False) + "\n")
             self.stream.flush()  # for whoever follows it
 
     def flush(self) -> None:
@@ -253,24 +267,18 @@ class _Log:
             raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
 
 
-def _without_nan(line: dict[str, Any]) -> Any:
+def _without_nan(value: Any) -> Any:
     """JSON knows no NaN and no infinity: they become null."""
-    return json.loads(json.dumps(line), parse_constant=lambda _: None)
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_checkpoints(folder: Path) -> None:
-    for scaffold in (FOLDER, BLOCKS):
+    for scaffold in (FOLDER, KEPT, BLOCKS):  # they serve resuming alone
         shutil.rmtree(folder / scaffold, ignore_errors=True)
-
-
-def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
-    for stage in recipe.stages:
-        read = {str(recipe.tasks[name]["data"]) for name in stage.tasks}
-        if stage.patience is not None and not any("dev" in datasets[name].splits for name in read):
-            raise PolyheadError(
-                f"Stage {stage.name!r} has patience, but none of its datasets has a dev split.",
-                remedy="Add dev = 0.1 to a dataset, or leave patience out.",
-            )
 
 
 def _unit(task: Task, dataset: Dataset) -> str:

@@ -1,0 +1,52 @@
+"""What a model card is made from: plain facts about a model and the run behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from polyhead.recipe import Recipe
+from polyhead.scoring import Scores
+from polyhead.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """What a card tells.
+
+    Attributes:
+        name: What the model is called.
+        tasks: The tasks that it answers, by name.
+        info: What is kept beside its weights: the stages behind it, and its encoder.
+        run: The run's own record (``run.json``).
+        recipe: The resolved recipe.
+        scores: The figures of each split.
+        intervals: For each split and task the intervals of its figures, as ``Intervals.to_dict`` gives them.
+        best_of: Where the weights are one task's own best: the stage and epoch that they come from.
+    """
+
+    name: str
+    tasks: Mapping[str, Task]
+    info: Mapping[str, Any]
+    run: Mapping[str, Any]
+    recipe: Recipe
+    scores: Mapping[str, Scores]
+    intervals: Mapping[str, Mapping[str, Any]]
+    best_of: tuple[str, int] | None = None
+
+    @property
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages behind the model, in their order."""
+        return list(self.info.get("lineage", []))
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """The encoder that they began with."""
+        return dict(self.info.get("encoder", {}))
+
+    @property
+    def data(self) -> list[dict[str, Any]]:
+        """Every dataset that some stage learnt from; one that was the same in two stages is there once."""
+        found = {(data["name"], data["fingerprint"]): data for stage in self.stages for data in stage["data"]}
+        return list(found.values())
