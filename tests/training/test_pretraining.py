@@ -237,3 +237,35 @@ def test_a_recipe_gives_it_no_layer() -> None:
     table["tasks"]["t"]["layer"] = "upos"
     with pytest.raises(PolyheadError, match=r"tasks\.t\.layer = 'upos'"):
         make_recipe(table)
+
+
+def test_an_encoder_from_scratch_is_pretrained_and_gone_on_with(recipe: Path, tmp_path: Path, light: None) -> None:
+    folder = runs.write_data(tmp_path / "data")
+    for name in ("raw.txt", "more.txt.gz"):
+        (folder / name).write_bytes((recipe.parent / name).read_bytes())
+    top = 'precision = "fp32"\ndevice = "cpu"\n'
+    text = TASKS[TASKS.index("[tasks.text]") : TASKS.index("[tasks.sentences]")]
+    stage = "[[stages]]\nepochs = 1\nbatch_pieces = 256\n"
+    scratch = "[encoder]\nlayers = 1\nwidth = 16\nheads = 2\nvocabulary = 300\nwindow = 48\n"
+    (folder / "one.toml").write_text("\n".join([top, scratch, DATA, text, stage]))
+    polyhead.train(folder / "one.toml", tmp_path / "one")
+    start = f'[start]\nrun = "{tmp_path / "one"}"\n'
+    pos = TASKS[: TASKS.index("[tasks.text]")]
+    (folder / "two.toml").write_text(
+        "\n".join(
+            [
+                top,
+                start,
+                DATA,
+                pos,
+                text,
+                "[[stages]]\nlearning_rate = 0.0\nhead_learning_rate = 0.0\nweight_decay = 0.0\nepochs = 1\n",
+            ]
+        )
+    )
+    told: list[str] = []
+    polyhead.train(folder / "two.toml", tmp_path / "two", tell=told.append)
+    assert "tasks.text: the run's head" in told
+    one, two = (polyhead.training.Run.open(tmp_path / name) for name in ("one", "two"))
+    assert two.scores["dev"]["text"] == pytest.approx(one.scores["dev"]["text"]), "nothing was learnt, nothing lost"
+    assert [*polyhead.load(tmp_path / "two")("The cats slept.").sentences[0].answers] == ["upos"]

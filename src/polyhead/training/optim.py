@@ -84,7 +84,6 @@ class Optimizer:
             halve_linear_weights(model)
             self.masters = {name: before[name] for name, p in everything.items() if p.dtype != torch.float32}
         spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
-        spared.add(id(model.encoder.transformer.get_input_embeddings().weight))  # type: ignore[operator]
         self.averages: dict[str, Tensor] = {}
         self.average_every = max(1, min(AVERAGE_EVERY, steps // stage.epochs))  # each epoch sees another average
         self.starts = {
