@@ -135,8 +135,12 @@ def _task_rows(cls: type[Task]) -> list[tuple[str, str, str, str]]:
             shown = "required"
             for name, other in TYPES.items():
                 shown += f"; `{other.default_layer}` for {name}" if other.default_layer else ""
+                shown += "" if other.annotates else f"; none for {name}"
         else:
             shown = "required" if required else _value(default)
+            if cls is Task and not required:
+                others = {name: other.__dataclass_fields__[field.name].default for name, other in TYPES.items()}
+                shown += "".join(f"; {_value(own)} for {name}" for name, own in others.items() if own != default)
         rows.append((f"`{field.name}`", _kind(hints[field.name]), shown, _sentence(said.get(field.name, ""))))
     return rows
 

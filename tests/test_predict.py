@@ -293,14 +293,14 @@ def test_what_was_read_before_a_fault_is_answered(texts: Annotator) -> None:
     ],
 )
 def test_no_two_answers_have_one_name(layers: dict[str, str], names: dict[str, str]) -> None:
-    tasks = {name: SimpleNamespace(layer=layer) for name, layer in layers.items()}
+    tasks = {name: SimpleNamespace(layer=layer, annotates=True) for name, layer in layers.items()}
     assert output_names(SimpleNamespace(tasks=tasks)) == names  # type: ignore[arg-type]
 
 
 def test_no_two_layers_have_one_key() -> None:
     data = {"one": {"misc": {"a": "NER", "d": "Chunk"}}, "two": {"misc": {"b": "NER"}, "comments": {"c": "d"}}}
     tasks = {
-        name: SimpleNamespace(layer=name, data=place)
+        name: SimpleNamespace(layer=name, data=place, annotates=True)
         for name, place in {"a": "one", "b": "two", "c": "two", "d": "one", "upos": "one"}.items()
     }
     assert _keys(SimpleNamespace(tasks=tasks, info={"data": data})) == {"c": "d", "d": "Chunk"}  # type: ignore[arg-type]

@@ -148,7 +148,7 @@ def _fitting(annotator: Annotator, source: str) -> str:
     """The format for answers where the user names none: the input's, or what can hold all that the heads say."""
     if source in OUTPUTS:
         return source
-    about_words = any(task.words for task in annotator.model.tasks.values())
+    about_words = any(annotator.model.tasks[name].words for name in annotator.names)
     return "conllu" if source == "text" and about_words else "jsonl"
 
 
@@ -176,7 +176,9 @@ _TABLES = ("csv", "tsv", "jsonl", "parquet")
 
 def _known(annotator: Annotator, kind: str) -> dict[str, Any]:
     """How the model's own data of this format was read; of another kind of table what names its columns."""
-    specs: list[dict[str, Any]] = list(annotator.model.info.get("data", {}).values())
+    data = annotator.model.info.get("data", {})
+    wanted = {annotator.model.tasks[name].data for name in annotator.names}  # not those of texts without labels
+    specs: list[dict[str, Any]] = [spec for name, spec in data.items() if name in wanted]
     same = next((spec for spec in specs if spec.get("format") == kind), None)
     if same is not None:
         return same

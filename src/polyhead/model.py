@@ -119,6 +119,12 @@ class Model(nn.Module):
                 for name, rows in wanted.items()
             }
 
+    def measure(self, batch: Batch, name: str, targets: Sequence[Any]) -> dict[str, float]:
+        """What a head measures on a batch, all examples of which are its own (see ``Head.measure``)."""
+        with torch.inference_mode(), autocast(self.encoder.device, self.precision):
+            encoding = self._encode(batch, [name])
+            return self.head(name).measure(self._read(encoding, name, range(len(batch))), targets)
+
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
         encoding: Encoding = self.encoder(batch, all_layers=any(name in self.mixes for name in names))

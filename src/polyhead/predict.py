@@ -12,6 +12,7 @@ from polyhead.data.segment import split as split_text
 from polyhead.data.spec import CONLLU_LAYERS
 from polyhead.data.writers import set_apart
 from polyhead.doc import Doc, Sentence
+from polyhead.errors import PolyheadError
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.batch import cut_batches
@@ -65,15 +66,24 @@ class Annotator:
 
     Attributes:
         about_pairs: The tasks that learnt from text pairs.
+
+    Raises:
+        PolyheadError: No head annotates: the model was only pretrained.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.names = output_names(model)
+        if not self.names:
+            raise PolyheadError(
+                f"This model annotates nothing: it learnt only {', '.join(model.tasks)}, from text without labels.",
+                remedy="Train it further with tasks that have labels.",
+            )
         self.keys = _keys(model)
         units = model.info.get("units", {})
-        self._whole = [name for name, task in model.tasks.items() if not task.words and units.get(name) != "words"]
-        self._rest = [name for name in model.tasks if name not in self._whole]
+        tasks = {name: model.tasks[name] for name in self.names}
+        self._whole = [name for name, task in tasks.items() if not task.words and units.get(name) != "words"]
+        self._rest = [name for name in tasks if name not in self._whole]
         self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
 
     def __call__(self, text: str) -> Doc:
@@ -138,7 +148,7 @@ class Annotator:
         items = self.model.encoder.tokenise(units)
         everything = [i for i in range(len(units)) if i not in wholes]
         out: list[dict[str, Prediction]] = [{} for _ in units]
-        parts = [(everything, list(self.model.tasks)), (sorted(wholes), self._whole)]
+        parts = [(everything, list(self.names)), (sorted(wholes), self._whole)]
         for rows, tasks in parts:
             for row, answers in zip(rows, answer(self.model, [items[i] for i in rows], tasks), strict=True):
                 out[row] = answers
@@ -163,16 +173,17 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
 
 
 def output_names(model: Model) -> dict[str, str]:
-    """What each task's answers are called: its layer, or its own name where two would be called the same."""
-    return set_apart({name: task.layer for name, task in model.tasks.items()})
+    """What the answers of each task that annotates are called: its layer, or its own name where two would be called the
+    same."""
+    return set_apart({name: task.layer for name, task in model.tasks.items() if task.annotates})
 
 
 def _keys(model: Model) -> dict[str, str]:
     """The CoNLL-U key of a layer, where its dataset has one of its own."""
     specs = model.info.get("data", {})
-    layers = sorted({task.layer for task in model.tasks.values()} - set(CONLLU_LAYERS))
-    wishes = {layer: layer for layer in layers}
-    for task in model.tasks.values():
+    tasks = [task for task in model.tasks.values() if task.annotates]
+    wishes = {layer: layer for layer in sorted({task.layer for task in tasks} - set(CONLLU_LAYERS))}
+    for task in tasks:
         spec = specs.get(task.data, {})
         wishes |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
     return {layer: key for layer, key in set_apart(wishes).items() if key != layer}

@@ -204,8 +204,9 @@ def _check_tasks(recipe: Recipe) -> None:
                 f"tasks.{name}.data = {task.data!r} is no dataset of the recipe.",
                 remedy=nearest(task.data, recipe.data),
             )
-        _check_layer_name(name, task.layer, recipe.data[task.data])
-    _check_confidences(tasks, recipe.data)
+        if task.annotates:
+            _check_layer_name(name, task.layer, recipe.data[task.data])
+    _check_confidences({name: task for name, task in tasks.items() if task.annotates}, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")

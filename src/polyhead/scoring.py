@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from polyhead.data.example import Example, Value
 from polyhead.intervals import Intervals, intervals
 from polyhead.model import Model
+from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import answer
+from polyhead.predict import BUDGET, answer
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -38,10 +42,12 @@ class Gold:
     Attributes:
         examples: The examples.
         items: Their pieces.
+        blocks: For each task that learns from text alone the blocks to score it on.
     """
 
     examples: Sequence[Example]
     items: Sequence[Pieces]
+    blocks: Mapping[str, Sequence[Pieces]] = field(default_factory=dict)
 
 
 def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
@@ -54,8 +60,9 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         gold: The examples of each dataset.
         tasks: The tasks to score.
     """
-    answered = {task.name: task.score(examples, given) for task, examples, given in _answered(model, gold, tasks)}
-    return {name: answered[name] for name in tasks if name in answered}
+    scores = {task.name: task.score(examples, given) for task, examples, given in _answered(model, gold, tasks)}
+    scores |= {name: _score_blocks(model, model.tasks[name], blocks) for name, blocks in _blocks(gold, tasks)}
+    return {name: scores[name] for name in tasks if name in scores}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,9 @@ def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Mea
     for task, examples, given in _answered(model, gold, tasks):
         scores[task.name] = task.score(examples, given)
         sure[task.name] = intervals(task, examples, given)
+    for name, blocks in _blocks(gold, tasks):
+        scores[name] = _score_blocks(model, model.tasks[name], blocks)
+        sure[name] = Intervals(len(blocks), 0, {})  # blocks of running text are no sample of examples
     names = [name for name in tasks if name in scores]
     return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names})
 
@@ -88,7 +98,7 @@ def _answered(
     """Each task with the examples of its layer and the answers for them."""
     for data, split in gold.items():
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
-        here = [task for task in here if any(task.carries(example) for example in split.examples)]
+        here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
         if not here:
             continue
         answers = answer(model, split.items, [task.name for task in here])
@@ -98,9 +108,29 @@ def _answered(
             yield task, [split.examples[i] for i in rows], predicted
 
 
+def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:
+    """The tasks that learn from text alone, with their blocks."""
+    return [(name, blocks) for split in gold.values() for name, blocks in split.blocks.items() if name in tasks]
+
+
+def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
+    """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
+    sums: Counter[str] = Counter()
+    lengths, rows = model.encoder.measure(blocks)
+    for batch in cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET):
+        found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in batch.tolist()]
+        encoded = model.encoder.collate([pieces for pieces, _ in found]).to(model.encoder.device)
+        sums.update(model.measure(encoded, task.name, [target for _, target in found]))
+    return task.figures(sums)
+
+
 def mean_score(scores: Scores, tasks: Mapping[str, Task]) -> float | None:
-    """The mean over tasks of each one's main figure, higher being better; ``None`` without scores."""
-    mains = [main_score(scores, task) for name, task in tasks.items() if name in scores]
+    """The mean over tasks of each one's main figure, higher being better; ``None`` without scores.
+
+    Tasks that learn from text alone are a means to an end: they count only where no other task has a score.
+    """
+    scored = [task for name, task in tasks.items() if name in scores]
+    mains = [main_score(scores, task) for task in [t for t in scored if t.annotates] or scored]
     return sum(mains) / len(mains) if mains else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,7 @@ from polyhead.data.example import Example, Labels, Prediction, Spans, Tree, Valu
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, Targets
 from polyhead.nn.loading import load_encoder
+from polyhead.nn.pieces import Pieces
 from polyhead.predict import answer
 from polyhead.tasks import TYPES, Task, describe_task, make_task, restore_task
 
@@ -47,7 +50,7 @@ def _examples(*, pairs: bool = False) -> list[Example]:
 
 @dataclass(frozen=True)
 class Case:
-    """A task type with its settings, on sentences or on text pairs."""
+    """A task type with its settings, on sentences or on text pairs; without a layer, if it learns from texts alone."""
 
     type: str
     layer: str
@@ -60,9 +63,13 @@ class Case:
 
     def task(self) -> Task:
         """The task, prepared."""
-        made = make_task("it", {"type": self.type, "data": "d", "layer": self.layer, **dict(self.settings)})
+        made = make_task("it", self.table | dict(self.settings))
         made.prepare(self.examples)
         return made
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {"type": self.type, "data": "d"} | ({"layer": self.layer} if self.layer else {})
 
 
 CASES = {
@@ -78,8 +85,14 @@ CASES = {
     "ner": Case("ner", "entities"),
     "ner with crf": Case("ner", "entities", (("crf", True),)),
     "parsing": Case("parsing", "tree", (("arc_size", 24), ("relation_size", 16))),
+    "masked-lm": Case("masked-lm", ""),
+    "masked-lm of pieces": Case("masked-lm", "", (("whole_words", False), ("share", 0.3))),
+    "masked-lm of mixed layers": Case("masked-lm", "", (("encoder_layers", "mix"),)),
     "a user's own": Case("own_task.Loudness", "sentiment", (("scale", 2.0),)),
 }
+
+
+LABELLED = {name: case for name, case in CASES.items() if case.layer}
 
 
 def test_every_type_of_the_table_has_a_case() -> None:
@@ -89,6 +102,12 @@ def test_every_type_of_the_table_has_a_case() -> None:
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
+
+
+@pytest.fixture(params=LABELLED, scope="module")
+def labelled(request: pytest.FixtureRequest) -> Case:
+    """A case with a layer."""
+    return LABELLED[request.param]
 
 
 @cache
@@ -114,14 +133,34 @@ def model(case: Case, tiny_encoder: Path) -> Model:
     return _trained(case, tiny_encoder)
 
 
-def _batch(model: Model, examples: Sequence[Example], task: Task) -> tuple[Any, Targets]:
-    found = [task.target(example) for example in examples]
+def _read(model: Model, examples: Sequence[Example], task: Task) -> list[Pieces]:
+    """What the encoder reads of examples; a task without a layer corrupts them, each time alike."""
+    if task.annotates:
+        return model.encoder.tokenise(examples)
+    return [pieces for pieces, _ in _corrupted(model, examples, task)]
+
+
+def _corrupted(model: Model, examples: Sequence[Example], task: Task) -> list[tuple[Pieces, Any]]:
+    tokenizer = model.encoder.tokenizer
+    return [task.corrupt(block, tokenizer, np.random.default_rng(0)) for block in tokenizer.running(examples)]
+
+
+def _targets(model: Model, examples: Sequence[Example], task: Task) -> Targets:
+    if task.annotates:
+        found = [task.target(example) for example in examples]
+    else:
+        found = [target for _, target in _corrupted(model, examples, task)]
     rows = [i for i, target in enumerate(found) if target is not None]
-    return model.encoder.collate(model.encoder.tokenise(examples)), Targets(rows, [found[i] for i in rows])
+    return Targets(rows, [found[i] for i in rows])
+
+
+def _batch(model: Model, examples: Sequence[Example], task: Task) -> tuple[Any, Targets]:
+    return model.encoder.collate(_read(model, examples, task)), _targets(model, examples, task)
 
 
 def _answers(model: Model, examples: Sequence[Example], budget: int = 10_000) -> list[Prediction]:
-    return [given["it"] for given in answer(model, model.encoder.tokenise(examples), ["it"], budget=budget)]
+    items = _read(model, examples, model.tasks["it"])
+    return [given["it"] for given in answer(model, items, ["it"], budget=budget)]
 
 
 def _gold(case: Case) -> list[Value]:
@@ -137,16 +176,18 @@ def _assert_same(left: Sequence[Prediction], right: Sequence[Prediction]) -> Non
         assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
 
 
-def _assert_well_formed(case: Case, predictions: Sequence[Prediction]) -> None:
-    for example, prediction in zip(case.examples, predictions, strict=True):
+def _assert_well_formed(case: Case, model: Model, predictions: Sequence[Prediction]) -> None:
+    items = _read(model, case.examples, model.tasks["it"])
+    kinds = [type(example.layers[case.layer]) for example in case.examples if case.layer] or [WordLabels] * len(items)
+    for kind, item, prediction in zip(kinds, items, predictions, strict=True):
         value, sure = prediction.value, prediction.confidence
-        assert type(value) is type(example.layers[case.layer])
+        assert type(value) is kind
         units: int | None = None
         if isinstance(value, WordLabels):
-            units = len(example.words)
+            units = len(item.words)
             assert len(value) == units and all(isinstance(label, str) for label in value)
         elif isinstance(value, Tree):
-            units = len(example.words)
+            units = len(item.words)
             assert len(value.heads) == len(value.relations) == units
         elif isinstance(value, Spans):
             units = len(value)
@@ -159,9 +200,14 @@ def _assert_well_formed(case: Case, predictions: Sequence[Prediction]) -> None:
 
 def test_overfits_eight_examples(case: Case, model: Model) -> None:
     task = model.tasks["it"]
-    predicted = [prediction.value for prediction in _answers(model, case.examples)]
-    figure = task.score(case.examples, predicted)[task.metric]
-    assert figure == pytest.approx(1.0, abs=0.01)
+    if task.annotates:
+        predicted = [prediction.value for prediction in _answers(model, case.examples)]
+        figures = task.score(case.examples, predicted)
+    else:
+        batch, targets = _batch(model, case.examples, task)
+        figures = task.figures(model.measure(batch, "it", targets.gold))
+        assert figures["perplexity"] < 1.05
+    assert figures["accuracy" if task.lower_is_better else task.metric] == pytest.approx(1.0, abs=0.01)
 
 
 def test_save_load_and_predict_gives_the_same(case: Case, model: Model, tmp_path: Path) -> None:
@@ -182,7 +228,7 @@ def test_padding_and_batch_order_change_nothing(case: Case, model: Model) -> Non
 
 
 def test_predictions_have_the_type_of_gold(case: Case, model: Model) -> None:
-    _assert_well_formed(case, _answers(model, case.examples))
+    _assert_well_formed(case, model, _answers(model, case.examples))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4])
@@ -192,16 +238,19 @@ def test_random_weights_give_well_formed_answers(case: Case, tiny_encoder: Path,
     with torch.no_grad():
         for weight in untrained.heads.parameters():
             weight.mul_(scale)
-    _assert_well_formed(case, _answers(untrained, case.examples))
+    _assert_well_formed(case, untrained, _answers(untrained, case.examples))
 
 
-def test_gold_against_gold_is_perfect(case: Case) -> None:
-    task = case.task()
-    assert task.score(case.examples, _gold(case))[task.metric] == pytest.approx(0.0 if task.lower_is_better else 1.0)
+def test_gold_against_gold_is_perfect(labelled: Case) -> None:
+    task = labelled.task()
+    assert task.score(labelled.examples, _gold(labelled))[task.metric] == pytest.approx(
+        0.0 if task.lower_is_better else 1.0
+    )
 
 
-def test_an_example_without_the_layer_gives_no_loss(case: Case, model: Model) -> None:
-    task, examples = model.tasks["it"], case.examples
+def test_an_example_without_the_layer_gives_no_loss(labelled: Case, tiny_encoder: Path) -> None:
+    model, examples = _trained(labelled, tiny_encoder), labelled.examples
+    task = model.tasks["it"]
     bare = [replace(example, layers={}) for example in examples[:3]]
     assert all(task.target(example) is None for example in bare)
     assert not any(task.carries(example) for example in bare)
@@ -219,7 +268,8 @@ def _with_name(made: tuple[Any, Targets]) -> tuple[Any, dict[str, Targets]]:
 
 
 def test_another_task_in_the_batch_changes_no_loss(case: Case, tiny_encoder: Path) -> None:
-    """Half of the examples carry this layer, all carry another: each head learns from its own rows alone."""
+    """Half of the examples are this task's, all carry another's layer, or, if this one has no layer, the other half:
+    each head learns from its own rows alone."""
     torch.manual_seed(7)
     task = case.task()
     other = make_task("other", {"type": "classification", "data": "d", "layer": "kind"})
@@ -229,14 +279,22 @@ def test_another_task_in_the_batch_changes_no_loss(case: Case, tiny_encoder: Pat
     ]
     other.prepare(examples)
     both = Model(load_encoder(str(tiny_encoder)), {"it": task, "other": other}).eval()
-    batch, gold = _batch(both, examples, task)
-    _, other_gold = _batch(both, examples, other)
-    losses = both.loss(batch, {"it": gold, "other": other_gold})
-    carriers, carried = _batch(both, examples[1::2], task)
-    alone = both.loss(carriers, {"it": carried})
+    mine = examples if task.annotates else examples[1::2]
+    items, carried = _read(both, mine, task), _targets(both, mine, task)
+    labelled = list(range(len(examples)))
+    if not task.annotates:  # its rows are its own
+        labelled = [len(items) + row for row in labelled]
+        items = items + both.encoder.tokenise(examples)
+    kinds = Targets(labelled, [other.target(example) for example in examples])
+    losses = both.loss(both.encoder.collate(items), {"it": carried, "other": kinds})
+    alone = both.loss(*_with_name(_batch(both, examples[1::2], task)))
     assert losses["it"].units == alone["it"].units
     assert losses["it"].total.item() == pytest.approx(alone["it"].total.item(), rel=1e-4)
+    plain = both.loss(
+        both.encoder.collate(both.encoder.tokenise(examples)), {"other": replace(kinds, rows=[*range(8)])}
+    )
     assert losses["other"].units == len(examples)
+    assert losses["other"].total.item() == pytest.approx(plain["other"].total.item(), rel=1e-4)
     grads = torch.autograd.grad(losses["it"].total, list(both.head("other").parameters()), allow_unused=True)
     assert all(grad is None for grad in grads)
 
@@ -249,22 +307,33 @@ def test_a_task_survives_json(case: Case) -> None:
 
 
 def test_settings_are_checked(case: Case) -> None:
-    table = {"type": case.type, "data": "d", "layer": case.layer}
+    table = case.table
     with pytest.raises(PolyheadError, match=r"tasks\.it has an unknown key 'dropot'.*\n.*'dropout'"):
         make_task("it", {**table, "dropot": 0.1})
     with pytest.raises(PolyheadError, match=r"tasks\.it\.dropout = '0.1'"):
         make_task("it", {**table, "dropout": "0.1"})
     with pytest.raises(PolyheadError, match=r"tasks\.it\.dropout = 1"):
         make_task("it", {**table, "dropout": 1})
-    learnt = next(key for key in ("labels", "relations", "scripts", "mean", "counts") if hasattr(case.task(), key))
-    with pytest.raises(PolyheadError, match=f"unknown key '{learnt}'"):
-        make_task("it", {**table, learnt: []})
+    fields = dataclasses.fields(case.task())
+    for learnt in (field.name for field in fields if field.metadata.get("learnt")):
+        with pytest.raises(PolyheadError, match=f"unknown key '{learnt}'"):
+            make_task("it", {**table, learnt: []})
     with pytest.raises(PolyheadError, match="does not say which data"):
-        make_task("it", {"type": case.type, "layer": case.layer})
+        make_task("it", {key: value for key, value in table.items() if key != "data"})
+
+
+def test_every_labelled_type_learns_something_beforehand(labelled: Case) -> None:
+    assert any(field.metadata.get("learnt") for field in dataclasses.fields(labelled.task()))
+
+
+def test_a_type_without_a_layer_takes_none() -> None:
+    with pytest.raises(PolyheadError, match=r"tasks\.it\.layer = 'upos': the type learns no layer"):
+        make_task("it", {"type": "masked-lm", "data": "d", "layer": "upos"})
 
 
 @pytest.mark.parametrize("type_name", TYPES)
 def test_nothing_to_learn_from_is_an_error_that_names_the_task(type_name: str) -> None:
-    made = make_task("it", {"type": type_name, "data": "d", "layer": "any"})
+    layer = {"layer": "any"} if TYPES[type_name].annotates else {}
+    made = make_task("it", {"type": type_name, "data": "d", **layer})
     with pytest.raises(PolyheadError, match=r"tasks\.it"):
         made.prepare([])

@@ -60,7 +60,7 @@ def _answers(facts: CardFacts) -> str:
         [
             plain(name),
             plain(describe_task(task)["type"]),
-            plain(task.layer),
+            plain(task.layer) or "none",
             "each word or span of words" if task.words else "the whole text",
             plain(task.metric),
         ]

@@ -70,7 +70,7 @@ def dataset_id(url: str | None) -> str | None:
 
 
 def _kind(task: Task) -> str:
-    return KINDS.get(task.kind, "other")
+    return KINDS.get(task.kind, "other") if task.annotates else "other"
 
 
 def _licence(licence: str | None) -> dict[str, str]:
@@ -99,7 +99,7 @@ def _results(facts: CardFacts) -> Iterator[Any]:
                     task_name=f"{name} ({describe_task(task)['type']})",
                     dataset_type=dataset_id(data.get("url")) or task.data,
                     dataset_name=task.data,
-                    dataset_config=task.layer if unique else f"{task.layer} ({name})",
+                    dataset_config=task.layer if unique and task.layer else f"{task.layer} ({name})".lstrip(),
                     dataset_split=split,
                     metric_type=figure,
                     metric_name=figure,

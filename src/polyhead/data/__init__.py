@@ -1,6 +1,6 @@
 """Examples, and the files that they come from."""
 
-from polyhead.data.dataset import Dataset, DataSpec, load_dataset
+from polyhead.data.dataset import Dataset, DataSpec, load_dataset, stream_dataset
 from polyhead.data.example import (
     KIND_NAMES,
     WORDS,
@@ -38,4 +38,5 @@ __all__ = [
     "lines",
     "load_dataset",
     "read",
+    "stream_dataset",
 ]

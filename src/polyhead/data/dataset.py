@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from polyhead.data.example import KIND_NAMES, Example, Spans
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
+from polyhead.data.stream import Stream, held_out
 from polyhead.data.tags import Tagging, recognise, tagged, with_spans
-from polyhead.data.text import Notes, counted
+from polyhead.data.text import Notes, counted, is_stream
 from polyhead.errors import PolyheadError, nearest
 
-__all__ = ["DataSpec", "Dataset", "load_dataset"]
+__all__ = ["DataSpec", "Dataset", "load_dataset", "stream_dataset"]
 
 TRAIN, DEV, TEST = SPLITS = ("train", "dev", "test")
-_SEED = 0  # Of the choice of held-out examples; fixed, so that every run of a study holds out the same.
 _FINGERPRINTED = ("format", "layers", "text", "pair", "header", "separator", "delimiter", "scheme", "misc", "comments")
 
 
@@ -32,7 +31,8 @@ class Dataset:
     Attributes:
         name: Its name in the recipe.
         spec: What the user said about it.
-        splits: The examples of each split: "train", "dev", "test", as far as they were given and asked for.
+        splits: The examples of each split: "train", "dev", "test", as far as they were given and asked for. Held in
+            lists, or read anew whenever they are gone through (:class:`polyhead.data.stream.Stream`).
         fingerprint: The SHA-256 of the bytes of the files behind these splits and of how they were read;
             the same wherever the files lie.
         notes: What was left out or done by choice, counted; sentences for people.
@@ -40,9 +40,14 @@ class Dataset:
 
     name: str
     spec: DataSpec
-    splits: dict[str, list[Example]]
+    splits: dict[str, Sequence[Example]]
     fingerprint: str
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the splits are read anew whenever they are gone through."""
+        return any(isinstance(examples, Stream) for examples in self.splits.values())
 
 
 def load_dataset(
@@ -71,7 +76,25 @@ def load_dataset(
         read = loading.with_spans(read)
     found = {split: examples for split, examples in loading.divide(read).items() if split in splits}
     loading.check_layers(found)
-    return Dataset(name, spec, found, loading.fingerprint(read), [*loading.notes, *loading.remarks])
+    return Dataset(name, spec, dict(found), loading.fingerprint(read), [*loading.notes, *loading.remarks])
+
+
+def stream_dataset(name: str, spec: DataSpec, base: Path, splits: Sequence[str] = SPLITS) -> Dataset:
+    """As :func:`load_dataset`, but no example is held in memory: the files are gone through once, to see that nothing
+    is at fault and to count, and read again whenever a split is gone through. No layer is read.
+
+    Raises:
+        PolyheadError: No split is given, a split is empty, or a file is at fault.
+    """
+    loading = _Loading(name, spec, base, {})
+    given = loading.given(splits)
+    for path in chain.from_iterable(map(loading.paths, given)):
+        if is_stream(path):
+            remedy = "Write its texts into a file: they are gone through several times."
+            raise PolyheadError("this can be read only once", remedy=remedy, file=path)
+    counts = {split: sum(1 for _ in loading.stream(split, loading.notes)) for split in given}
+    found = {split: stream for split, stream in loading.divide_streams(counts).items() if split in splits}
+    return Dataset(name, spec, dict(found), loading.fingerprint(given), [*loading.notes, *loading.remarks])
 
 
 class _Loading:
@@ -106,6 +129,13 @@ class _Loading:
 
     def split(self, split: str, notes: Notes | None = None) -> list[Example]:
         """The examples of a split's files, with span tags not yet turned into spans."""
+        found = self.stream(split, self.notes if notes is None else notes)
+        if split == TRAIN and not self._needs_whole_train():
+            return list(islice(found, self.spec.limit))
+        return list(found)
+
+    def stream(self, split: str, notes: Notes) -> Iterator[Example]:
+        """The same one by one, whatever the limit."""
         paths = self.paths(split)
         seen: set[Path] = set()
         for path in paths:
@@ -113,10 +143,7 @@ class _Loading:
                 what = f"the {split} split of data.{self.name} names this file twice"
                 raise PolyheadError(what, remedy="Name it once.", file=path)
             seen.add(real)
-        found = chain.from_iterable(self._file(split, path, self.notes if notes is None else notes) for path in paths)
-        if split == TRAIN and not self._needs_whole_train():
-            return list(islice(found, self.spec.limit))
-        return list(found)
+        return chain.from_iterable(self._file(split, path, notes) for path in paths)
 
     def _file(self, split: str, path: Path, notes: Notes) -> Iterator[Example]:
         """The examples of one file of a split, at least one."""
@@ -160,27 +187,53 @@ class _Loading:
         What is held out does not depend on the limit, so that runs on more and more data share a development split.
         """
         divided = dict(read)
-        share, limit = self.spec.dev, self.spec.limit
-        if isinstance(share, float) and TRAIN in read:
+        if isinstance(self.spec.dev, float) and TRAIN in read:
             train = read[TRAIN]
-            n = max(1, round(share * len(train)))
-            if n >= len(train):
-                raise PolyheadError(
-                    f"dev = {share} of {len(train)} training examples leaves none to train on",
-                    remedy="Give a smaller share, or a file.",
-                    file=self.paths(TRAIN)[0],
-                )
-            held = set(random.Random(_SEED).sample(range(len(train)), n))
+            places = self._held_out(self.spec.dev, len(train))
+            held = set(places)
             divided[TRAIN] = [example for index, example in enumerate(train) if index not in held]
-            divided[DEV] = [train[index] for index in sorted(held)]
-            self.remarks.append(f"dev is {n:,} of the {len(train):,} training examples, drawn with a fixed seed")
-        if limit is not None and TRAIN in divided:
-            before, divided[TRAIN] = len(divided[TRAIN]), divided[TRAIN][:limit]
-            if self._needs_whole_train() and before > limit:
-                self.remarks.append(f"train is the first {limit:,} of {before:,} examples (limit)")
-            else:
-                self.remarks.append(f"train is the first {counted(len(divided[TRAIN]), 'example')} (limit)")
+            divided[DEV] = [train[index] for index in places]
+        if self.spec.limit is not None and TRAIN in divided:
+            before, divided[TRAIN] = len(divided[TRAIN]), divided[TRAIN][: self.spec.limit]
+            self._note_limit(self.spec.limit, before if self._needs_whole_train() else 0, len(divided[TRAIN]))
         return divided
+
+    def divide_streams(self, counts: Mapping[str, int]) -> dict[str, Stream]:
+        """The same for splits of so many examples each, which are read as streams."""
+
+        def reader(split: str) -> Callable[[], Iterator[Example]]:
+            return lambda: self.stream(split, Notes())
+
+        divided = {split: Stream(reader(split), count) for split, count in counts.items()}
+        if isinstance(self.spec.dev, float) and TRAIN in counts:
+            whole = divided[TRAIN]
+            places = self._held_out(self.spec.dev, whole.size)
+            divided[TRAIN] = replace(whole, size=whole.size - len(places), held=places)
+            divided[DEV] = replace(whole, size=len(places), held=places, only_held=True)
+        if self.spec.limit is not None and TRAIN in divided:
+            before = divided[TRAIN].size
+            divided[TRAIN] = replace(divided[TRAIN], size=min(before, self.spec.limit))
+            self._note_limit(self.spec.limit, before, divided[TRAIN].size)
+        return divided
+
+    def _held_out(self, share: float, count: int) -> Sequence[int]:
+        """The places of what is held out from so many training examples, sorted."""
+        if max(1, round(share * count)) >= count:
+            raise PolyheadError(
+                f"dev = {share} of {count} training examples leaves none to train on",
+                remedy="Give a smaller share, or a file.",
+                file=self.paths(TRAIN)[0],
+            )
+        places = held_out(share, count)
+        self.remarks.append(f"dev is {len(places):,} of the {count:,} training examples, drawn with a fixed seed")
+        return places
+
+    def _note_limit(self, limit: int, before: int, left: int) -> None:
+        """Say what the limit left; ``before`` is 0 where nobody knows how many there were."""
+        if before > limit:
+            self.remarks.append(f"train is the first {limit:,} of {before:,} examples (limit)")
+        else:
+            self.remarks.append(f"train is the first {counted(left, 'example')} (limit)")
 
     def check_layers(self, splits: Mapping[str, Sequence[Example]]) -> None:
         """Every wished layer is there in training, and of the kind that was wished; gaps are noted."""
@@ -207,7 +260,7 @@ class _Loading:
                 if missing:
                     self.remarks.append(f"{missing:,} of {len(examples):,} examples of {split} have no {layer!r}")
 
-    def fingerprint(self, splits: Mapping[str, object]) -> str:
+    def fingerprint(self, splits: Iterable[str]) -> str:
         """The SHA-256 of the files behind splits and of how they are read, whatever their names and places."""
         digest = hashlib.sha256(self.spec.model_dump_json(include=set(_FINGERPRINTED)).encode())
         digest.update(f"{self.spec.limit} {self.spec.dev if isinstance(self.spec.dev, float) else None}".encode())

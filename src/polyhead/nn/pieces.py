@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,9 @@ from tokenizers import Encoding, Tokenizer
 from polyhead.data.example import Example
 
 Ints: TypeAlias = NDArray[np.int64]
+
+MASKS = ("[MASK]", "<mask>")
+"""What families of encoders call the piece that stands for a masked one."""
 
 _EMPTY: Ints = np.zeros(0, dtype=np.int64)
 
@@ -76,6 +80,9 @@ class PieceTokenizer:
         tokenizer: A tokenizer of the tokenizers library; truncation and padding in it are switched off.
         unknown: The id of the unknown piece; it stands for a word of which the tokenizer leaves nothing.
         padding: The id that fills rows up.
+
+    Attributes:
+        mask: The id of the piece that stands for a masked one, if there is such a piece.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, unknown: int, padding: int) -> None:
@@ -86,6 +93,7 @@ class PieceTokenizer:
         self.padding = padding
         self.single = _specials_of(tokenizer, pair=False)
         self.double = _specials_of(tokenizer, pair=True)
+        self.mask = next((i for i in map(tokenizer.token_to_id, MASKS) if i is not None), None)
         self.gap = _gap_of(tokenizer)
         self.lowers = tokenizer.encode("Hat HAT").ids == tokenizer.encode("hat hat").ids
 
@@ -103,15 +111,47 @@ class PieceTokenizer:
             out[i] = replace(out[i], pair=ids, case=_joined(out[i], ids, case))
         return out
 
+    @cached_property
+    def ordinary(self) -> NDArray[np.bool_]:
+        """Whether a piece is one of texts: neither special nor the unknown piece. Shape (pieces,)."""
+        ids = list(self.tokenizer.get_vocab(with_added_tokens=True).values())
+        special = [i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special]
+        kinds = np.zeros(max(ids) + 1, dtype=np.bool_)
+        kinds[ids] = True
+        kinds[[*special, *self.single.pieces, *self.double.pieces, self.unknown, self.padding]] = False
+        return kinds
+
+    def running(self, examples: Sequence[Example]) -> Iterator[Pieces]:
+        """The pieces of texts with the first piece of each word, for raw text too; the words themselves are left out.
+
+        The words of raw text are what the tokenizer first cuts it into; if it cuts nothing, each piece is one. A text
+        pair gives two texts.
+        """
+        split = iter(self._words([example.words for example in examples if example.words]))
+        texts = [part for example in examples for part in _raw_parts(example)]
+        raw = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False) if texts else [])
+        for example in examples:
+            if example.words:
+                yield replace(next(split), words=())
+            for text in _raw_parts(example):
+                found = next(raw)
+                ids = np.asarray(found.ids, dtype=np.int64)
+                owners = np.asarray(found.word_ids if self._cuts else np.arange(len(ids)), dtype=np.int64)
+                case = _case_of_raw(found, text) if self.lowers and not text.islower() else None
+                yield Pieces(ids, np.flatnonzero(np.diff(owners, prepend=-1)), case=case)
+
+    @cached_property
+    def _cuts(self) -> bool:
+        """Whether the tokenizer cuts a text into words before it cuts these into pieces."""
+        return len(set(self.tokenizer.encode("a b a b", add_special_tokens=False).word_ids)) > 1
+
     def save(self, folder: Path, window: int) -> None:
         """Write ``tokenizer.json`` into ``folder``, and what lets ``AutoTokenizer`` take it as it is.
 
         Without the latter transformers would build the tokenizer that is usual for the encoder's family.
         """
         self.tokenizer.save(str(folder / "tokenizer.json"))
-        masks = [self.tokenizer.token_to_id(name) for name in ("[MASK]", "<mask>")]
-        mask = next((number for number in masks if number is not None), None)
-        ids = {"pad_token": self.padding, "unk_token": self.unknown, "mask_token": mask}
+        ids = {"pad_token": self.padding, "unk_token": self.unknown, "mask_token": self.mask}
         if len(self.single.before) == 1 and len(self.single.after) == 1:
             ids |= {"cls_token": self.single.before[0], "sep_token": self.single.after[0]}
         special = self.tokenizer.get_added_tokens_decoder()  # any other piece would become a special one by its name
@@ -159,6 +199,14 @@ class PieceTokenizer:
             found = np.fromiter(map(case_of, words), dtype=np.int64, count=len(words))
             case = found[owners] if found.any() else None
         return Pieces(ids, starts, words=words, case=case)
+
+
+def _raw_parts(example: Example) -> Iterator[str]:
+    """The raw texts of an example: its text unless that is split into words, and the second text of a pair."""
+    if not example.words:
+        yield example.text or ""
+    if example.pair is not None:
+        yield example.pair
 
 
 CASES = 5

@@ -8,19 +8,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Head, LossSum, Packing, Task, learnt
 from polyhead.tasks.classification import Classification
 from polyhead.tasks.lemmatization import Lemmatization
+from polyhead.tasks.masked_lm import MaskedLm
 from polyhead.tasks.ner import Ner
 from polyhead.tasks.parsing import Parsing
 from polyhead.tasks.regression import Regression
 from polyhead.tasks.tagging import Tagging
 
-__all__ = ["TYPES", "Head", "LossSum", "Task", "describe_task", "learnt", "make_task", "restore_task", "type_named"]
+__all__ = [
+    "TYPES",
+    "Head",
+    "LossSum",
+    "Packing",
+    "Task",
+    "describe_task",
+    "learnt",
+    "make_task",
+    "restore_task",
+    "type_named",
+]
 
 TYPES: dict[str, type[Task]] = {
     "classification": Classification,
     "lemmatization": Lemmatization,
+    "masked-lm": MaskedLm,
     "ner": Ner,
     "parsing": Parsing,
     "regression": Regression,

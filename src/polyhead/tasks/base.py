@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.pieces import Pieces, PieceTokenizer
 
 
 class LossSum(NamedTuple):
@@ -29,6 +31,18 @@ class LossSum(NamedTuple):
 
     total: Tensor
     units: int
+
+
+class Packing(NamedTuple):
+    """How the texts of a task that does not annotate become its examples, which are called blocks.
+
+    Attributes:
+        block: The most pieces of a block, special ones included.
+        joined: Whether short texts share a block, with a separator between them.
+    """
+
+    block: int = 128
+    joined: bool = True
 
 
 @dataclass(kw_only=True)
@@ -61,6 +75,10 @@ class Task(ABC):
     """The field that ``prepare`` fills with the labels, if there is one."""
     earlier: ClassVar[Task | None] = None
     """Set for one task, before ``prepare``: the task of a previous run whose labels stay known beside the data's."""
+    annotates: ClassVar[bool] = True
+    """Whether the task learns a layer and answers with one. One that does not learns from texts alone: it has no
+    layer, its examples are blocks of text that it corrupts anew for each step (``packing``, ``corrupt``), which are
+    rows of their own in a batch, and it is left out where texts are annotated."""
 
     name: str
     data: str
@@ -72,7 +90,10 @@ class Task(ABC):
 
     def __post_init__(self) -> None:
         _check_settings(self)
-        if not self.layer:
+        if not self.annotates:
+            if self.layer:
+                raise PolyheadError(f"tasks.{self.name}.layer = {self.layer!r}: the type learns no layer.")
+        elif not self.layer:
             if self.default_layer is None:
                 raise PolyheadError(f"tasks.{self.name} has no layer.", remedy='Add one, such as layer = "upos".')
             self.layer = self.default_layer
@@ -145,6 +166,39 @@ class Task(ABC):
         """Whether the example has this task's layer."""
         return self.layer in example.layers
 
+    @property
+    def packing(self) -> Packing:
+        """How texts become blocks, for a task that does not annotate."""
+        return Packing()
+
+    def corrupt(
+        self,
+        pieces: Pieces,
+        tokenizer: PieceTokenizer,  # noqa: ARG002 - for subclasses
+        rng: np.random.Generator,  # noqa: ARG002
+    ) -> tuple[Pieces, Any]:
+        """A block as the encoder gets to read it, and what the head is to find out about it; by default nothing.
+
+        Called for a task that does not annotate, anew at each step.
+
+        Args:
+            pieces: A block. ``starts`` are the first pieces of its words; the words themselves are left out.
+            tokenizer: Tells what the pieces are.
+            rng: Depends on the seed, the stage, the step and the block alone, so that a run can be gone on with.
+
+        Returns:
+            Pieces as many as before, whose ``starts`` and ``words`` are what the head reads as words, and the target.
+        """
+        return pieces, None
+
+    def block_units(self, pieces: int) -> int:
+        """Over how many units the loss sums for a block of so many pieces, about."""
+        return pieces
+
+    def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Figures from the sums over blocks of what ``Head.measure`` gave; by default the mean loss."""
+        return {"loss": sums["loss"] / max(1.0, sums["units"])}
+
     def to_dict(self) -> dict[str, Any]:
         """Settings and what was learnt, for JSON."""
         return dataclasses.asdict(self)
@@ -194,6 +248,11 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """An answer, with its confidence, for each example."""
+
+    def measure(self, encoding: Encoding, targets: Sequence[Any]) -> dict[str, float]:
+        """What to sum up over the blocks of a split for ``Task.figures``, for a task that does not annotate."""
+        total, units = self.loss(encoding, targets)
+        return {"loss": float(total), "units": units}
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """Which labels the rows, columns or other slices of each parameter stand for, in their order.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from polyhead.data import Dataset, Example, load_dataset
+from polyhead.data import Dataset, Example
 from polyhead.data.check import Report, check
+from polyhead.data.check_stream import check_streams
 from polyhead.recipe import Recipe
 from polyhead.tasks import Task
 from polyhead.training.origin import find_origin
-from polyhead.training.prepare import check_stages, device_of, layer_kinds
+from polyhead.training.prepare import check_stages, device_of, read_dataset
 
 
 def look(recipe: Recipe) -> Iterator[Report]:
@@ -31,10 +32,10 @@ def look(recipe: Recipe) -> Iterator[Report]:
         return [pieces.length + special for pieces in encoder.tokenise(examples)]
 
     for name in recipe.data:
-        yield check(datasets.get(name) or _load(recipe, name, tasks), lengths, encoder.window)
+        dataset = datasets.get(name) or _load(recipe, name, tasks)
+        yield (check_streams if dataset.streamed else check)(dataset, lengths, encoder.window)
 
 
 def _load(recipe: Recipe, name: str, tasks: Mapping[str, Task]) -> Dataset:
     with recipe.blamed():
-        kinds = layer_kinds([task for task in tasks.values() if task.data == name])
-        return load_dataset(name, recipe.data[name], recipe.base, kinds)
+        return read_dataset(name, recipe.data[name], recipe.base, tasks)

@@ -115,7 +115,8 @@ class Training:
             "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
             "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
         }
-        if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS:
+        only_layers = all(model.tasks[name].annotates for name in tasks)  # else any piece may be asked for
+        if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers:
             narrow(encoder.transformer, self._pieces_used(plan))
         weights = {name: stage.weights.get(name, model.tasks[name].weight) for name in tasks}
         if stage.normalise == "chance":
@@ -216,10 +217,12 @@ class Training:
         self, examples: TrainingSet, rows: NDArray[np.int64], tasks: Sequence[str]
     ) -> tuple[Batch, dict[str, Targets]]:
         encoder = self.model.encoder
-        batch = encoder.collate([examples.items[row] for row in rows]).to(encoder.device)
+        seed = (self.recipe.seed, self.progress.stage, self.progress.step)
+        drawn = examples.draw(rows.tolist(), encoder.tokenizer, seed)
+        batch = encoder.collate(drawn.items).to(encoder.device)
         targets = {}
         for name in tasks:
-            gold = [examples.targets[name][row] for row in rows]
+            gold = drawn.targets[name]
             here = [i for i, target in enumerate(gold) if target is not None]
             targets[name] = Targets(here, [gold[i] for i in here])
         return batch, targets

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+import tempfile
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from polyhead.data import Dataset, Example, load_dataset
+from polyhead.data import Dataset, DataSpec, Example, load_dataset, stream_dataset
+from polyhead.data.dataset import SPLITS
 from polyhead.data.example import KIND_NAMES
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
-from polyhead.nn.pieces import Pieces
+from polyhead.nn.pieces import Pieces, PieceTokenizer
 from polyhead.nn.precision import find_device
 from polyhead.recipe import Recipe
 from polyhead.scoring import Gold
 from polyhead.tasks import Task
+from polyhead.training.blocks import LAYOUT, Blocks, write
 from polyhead.training.learning import see_extras
 
 
@@ -58,20 +66,33 @@ def load_datasets(recipe: Recipe, tasks: Mapping[str, Task], splits: Sequence[st
     """
     datasets = {}
     for name, spec in recipe.data.items():
-        here = [task for task in tasks.values() if task.data == name]
-        if not here:
+        if not any(task.data == name for task in tasks.values()):
             continue
-        datasets[name] = load_dataset(name, spec, recipe.base, layer_kinds(here), splits)
-        for task in here:
+        datasets[name] = read_dataset(name, spec, recipe.base, tasks, splits)
+        for task in tasks.values():
+            if task.data != name or not task.annotates:
+                continue
             for split in datasets[name].splits:
                 _check_layer(task, datasets[name], split)
     return datasets
+
+
+def read_dataset(
+    name: str, spec: DataSpec, base: Path, tasks: Mapping[str, Task], splits: Sequence[str] = SPLITS
+) -> Dataset:
+    """Read a dataset; as a stream, if only tasks learn from it that need its texts alone."""
+    here = [task for task in tasks.values() if task.data == name]
+    if here and not any(task.annotates for task in here):
+        return stream_dataset(name, spec, base, splits)
+    return load_dataset(name, spec, base, layer_kinds(here), splits)
 
 
 def layer_kinds(tasks: Sequence[Task]) -> dict[str, type]:
     """The kind of value that each layer must hold for these tasks."""
     kinds: dict[str, type] = {}
     for task in tasks:
+        if not task.annotates:
+            continue
         if kinds.setdefault(task.layer, task.kind) is not task.kind:
             raise PolyheadError(
                 f"tasks.{task.name} wants layer {task.layer!r} to be {KIND_NAMES[task.kind]}, another task "
@@ -95,67 +116,149 @@ def prepare_tasks(tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]) ->
         dataset = datasets[task.data]
         if "train" not in dataset.splits:
             raise PolyheadError(f"data.{task.data} has no training split.", remedy='Add train = "FILE".')
-        task.prepare([example for example in dataset.splits["train"] if task.carries(example)])
+        train = dataset.splits["train"]
+        task.prepare([example for example in train if task.carries(example)] if task.annotates else train)
         for split, examples in dataset.splits.items():
             if split != "train":
                 notes += task.check(examples, split) or []  # a user's own type may return nothing
     return notes
 
 
+class OwnBlocks(NamedTuple):
+    """A task that learns from blocks, and which of the examples these are."""
+
+    task: Task
+    rows: range
+
+
+class Drawn(NamedTuple):
+    """Examples for a batch.
+
+    Attributes:
+        items: What the encoder reads of each.
+        targets: For each task the target of each example, ``None`` where it learns nothing from it.
+    """
+
+    items: list[Pieces]
+    targets: dict[str, list[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """The training examples of a stage, those of all its datasets numbered through.
 
+    Blocks of text that a task learns from without gold are examples, too, and no other task learns from them: they
+    count as a dataset of their own.
+
     Attributes:
         sizes: How many examples each dataset has.
         items: The pieces of each example.
-        targets: For each task the target of each example, ``None`` where it lacks the layer.
+        targets: For each task that annotates the target of each example before the first block, ``None`` where it
+            lacks the layer.
         units: For each task the units of each example, 0 where it lacks the layer.
         lengths: The length of each example's longest row in pieces.
         rows: How many rows each example takes.
         left_out: How many examples carry no layer of the stage's tasks.
         replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
+        blocks: For each task that learns from blocks which examples these are; they come after all others.
     """
 
     sizes: list[int]
-    items: list[Pieces]
+    items: Sequence[Pieces]
     targets: dict[str, list[Any]]
     units: dict[str, NDArray[np.int64]]
     lengths: NDArray[np.int64]
     rows: NDArray[np.int64]
     left_out: int = 0
     replayed: frozenset[int] = frozenset()
+    blocks: Mapping[str, OwnBlocks] = field(default_factory=dict)
 
     @property
     def pieces(self) -> NDArray[np.int64]:
         """The ids of all pieces in the examples, sorted, special ones left out. Shape (ids,)."""
         return np.unique(np.concatenate([part for item in self.items for part in (item.ids, item.pair)]))
 
+    def draw(self, rows: Iterable[int], tokenizer: PieceTokenizer, seed: Sequence[int]) -> Drawn:
+        """Some examples; blocks among them are corrupted, which depends on the seed and the block alone."""
+        drawn = Drawn([], {name: [] for name in (*self.targets, *self.blocks)})
+        for row in rows:
+            item = self.items[row]
+            found = {name: gold[row] for name, gold in self.targets.items() if row < len(gold)}
+            for name, (task, own) in self.blocks.items():
+                if row in own:
+                    item, found[name] = task.corrupt(item, tokenizer, np.random.default_rng([*seed, row]))
+            drawn.items.append(item)
+            for name, targets in drawn.targets.items():
+                targets.append(found.get(name))
+        return drawn
+
+
+class _Chain(Sequence[Pieces]):
+    """Several sequences as one."""
+
+    def __init__(self, parts: Sequence[Sequence[Pieces]]) -> None:
+        self.parts = parts
+        self.ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> Pieces: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Pieces]: ...
+
+    def __getitem__(self, index: int | slice) -> Pieces | list[Pieces]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        part = bisect_right(self.ends, index)
+        return self.parts[part][index - (self.ends[part - 1] if part else 0)]
+
 
 @dataclass
 class Material:
-    """Everything a run reads: datasets, and each split's pieces, made when first asked for."""
+    """Everything a run reads: datasets, and each split's pieces, made when first asked for.
+
+    Attributes:
+        encoder: Whose pieces.
+        datasets: By name.
+        folder: Where blocks of text are written and found again; without it, in a folder that goes with this object.
+        pieces: What was tokenised so far.
+    """
 
     encoder: Encoder
     datasets: dict[str, Dataset]
+    folder: Path | None = None
     pieces: dict[tuple[str, str], list[Pieces]] = field(default_factory=dict)
 
     def gold(self, split: str, tasks: Sequence[Task]) -> dict[str, Gold]:
         """The examples of a split, of the datasets that these tasks learn from."""
-        names = [name for name in self.datasets if any(task.data == name for task in tasks)]
-        return {
-            name: Gold(self.datasets[name].splits[split], self._items(name, split))
-            for name in names
-            if split in self.datasets[name].splits
-        }
+        found = {}
+        for name, dataset in self.datasets.items():
+            here = [task for task in tasks if task.data == name]
+            if not here or split not in dataset.splits:
+                continue
+            blocks = {task.name: self.blocks(task, split) for task in here if not task.annotates}
+            read = len(blocks) < len(here)
+            found[name] = Gold(dataset.splits[split] if read else (), self._items(name, split) if read else (), blocks)
+        return found
 
     def training_set(self, tasks: Sequence[Task], replayed: Sequence[Task] = ()) -> TrainingSet:
-        """The training examples that carry a layer of one of these tasks.
+        """The training examples that carry a layer of one of these tasks, and the blocks that others learn from.
 
         Args:
             tasks: What the stage is about.
             replayed: Tasks of earlier stages, which go on learning.
         """
+        labelled = self._labelled(
+            [task for task in tasks if task.annotates], [task for task in replayed if task.annotates]
+        )
+        texts = [task for task in (*tasks, *replayed) if not task.annotates]
+        return self._with_blocks(labelled, texts, {task.name for task in replayed}) if texts else labelled
+
+    def _labelled(self, tasks: Sequence[Task], replayed: Sequence[Task]) -> TrainingSet:
+        """The training examples that carry a layer of one of these tasks."""
         learning = {task.data for task in tasks}
         tasks = [*tasks, *replayed]
         again: set[int] = set()
@@ -186,6 +289,49 @@ class Material:
         lengths, rows = self.encoder.measure(items)
         counts = {name: np.asarray(numbers, dtype=np.int64) for name, numbers in units.items()}
         return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, frozenset(again))
+
+    def _with_blocks(self, labelled: TrainingSet, tasks: Sequence[Task], replayed: Collection[str]) -> TrainingSet:
+        """The same examples, and after them the blocks of each of these tasks."""
+        blocks = [self.blocks(task, "train") for task in tasks]
+        ends = list(accumulate((len(one) for one in blocks), initial=len(labelled.items)))
+        own = {task.name: OwnBlocks(task, range(*rows)) for task, rows in zip(tasks, pairwise(ends), strict=True)}
+        again = {len(labelled.sizes) + i for i, task in enumerate(tasks) if task.name in replayed}
+        lengths = np.concatenate([one.lengths for one in blocks])
+        units = {name: np.concatenate([counts, np.zeros_like(lengths)]) for name, counts in labelled.units.items()}
+        for name, (task, rows) in own.items():
+            counts = np.asarray([task.block_units(n) for n in range(int(lengths.max()) + 1)])
+            units[name] = np.zeros(ends[-1], dtype=np.int64)
+            units[name][rows.start : rows.stop] = counts[lengths[rows.start - ends[0] : rows.stop - ends[0]]]
+        return replace(
+            labelled,
+            sizes=[*labelled.sizes, *map(len, blocks)],
+            items=_Chain([labelled.items, *blocks]),
+            units=units,
+            lengths=np.concatenate([labelled.lengths, lengths + self.encoder.tokenizer.single.size]),
+            rows=np.concatenate([labelled.rows, np.ones_like(lengths)]),
+            replayed=labelled.replayed | again,
+            blocks=own,
+        )
+
+    def blocks(self, task: Task, split: str) -> Blocks:
+        """The texts of a split as blocks; written anew unless they are there already.
+
+        What a file of blocks is called says all that its content depends on, and it gets its name when it is whole.
+        """
+        dataset, tokenizer, (block, joined) = self.datasets[task.data], self.encoder.tokenizer, task.packing
+        room = min(block, self.encoder.window) - tokenizer.single.size
+        facts = (LAYOUT, dataset.fingerprint, split, tokenizer.tokenizer.to_str(), tokenizer.unknown, room, joined)
+        folder = self._folder / hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
+        if not folder.is_dir():
+            write(dataset.splits[split], tokenizer, folder, room=room, joined=joined)
+        return Blocks.open(folder)
+
+    @cached_property
+    def _folder(self) -> Path:
+        if self.folder is not None:
+            return self.folder
+        self._temporary = tempfile.TemporaryDirectory(prefix="polyhead-")  # deleted with this object
+        return Path(self._temporary.name)
 
     def _items(self, name: str, split: str) -> list[Pieces]:
         if (name, split) not in self.pieces:

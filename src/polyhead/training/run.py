@@ -18,8 +18,8 @@ from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Gold, Measured, Scores, measure
-from polyhead.training.prepare import load_datasets
+from polyhead.scoring import Measured, Scores, measure
+from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
 """The file of a run that says what came out of each stage."""
@@ -220,14 +220,11 @@ def assess(
     splits = ("train", "dev") if split == "dev" and any(isinstance(s.dev, float) for s in wanted.values()) else (split,)
     datasets = load_datasets(recipe.model_copy(update={"data": wanted}), tasks, splits)
     notes = [note for dataset in datasets.values() for note in dataset.notes]
-    for task in tasks.values():
+    for task in [task for task in tasks.values() if task.annotates]:
         notes += task.check(datasets[task.data].splits[split], split) or []  # a user's own type may return nothing
     for note in notes:
         tell(note)
-    gold = {
-        name: Gold(dataset.splits[split], model.encoder.tokenise(dataset.splits[split]))
-        for name, dataset in datasets.items()
-    }
+    gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
     return measure(model, gold, list(tasks))
 
 

@@ -27,6 +27,7 @@ from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import measure
 from polyhead.tasks import Task
+from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.facts import run_facts
 from polyhead.training.lineage import Lineage, carried, start_facts
@@ -146,7 +147,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     torch.manual_seed(recipe.seed)
     info = {
         "data": {name: _described(d.spec) for name, d in datasets.items()},
-        "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items()},
+        "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items() if task.annotates},
         **carried(origin.model),
     }
     model = Model(encoder, tasks, info)
@@ -164,7 +165,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "notes": notes,
     }
     origin.keep(folder, encoder)
-    return Training(recipe, model, Material(encoder, datasets), folder), facts
+    return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder), facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
@@ -276,8 +277,8 @@ def _without_nan(value: Any) -> Any:
 
 
 def _remove_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    shutil.rmtree(folder / KEPT, ignore_errors=True)  # it serves resuming alone
+    for scaffold in (FOLDER, KEPT, BLOCKS):  # they serve resuming alone
+        shutil.rmtree(folder / scaffold, ignore_errors=True)
 
 
 def _unit(task: Task, dataset: Dataset) -> str:
