@@ -17,6 +17,20 @@ OVERLAP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Slots:
+    """Where the vectors of a batch's rows are kept that were computed before.
+
+    Attributes:
+        found: For each file that holds some of the rows: the file's number, those rows (``None`` for all of them), and
+            for each of their pieces, filling included, its place in the file. Shapes (chosen,) and (chosen, pieces).
+        missing: The rows that no file holds. Shape (missing,).
+    """
+
+    found: tuple[tuple[int, Tensor | None, Tensor], ...]
+    missing: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Examples as rows of pieces. A text longer than the encoder's window takes several rows.
 
@@ -29,6 +43,7 @@ class Batch:
         texts: The words of each example (none for raw text).
         case: How the word of each piece is capitalised, where the tokenizer drops that; ``None`` if no word is.
             Shape (rows, pieces).
+        slots: Where what frozen layers make of the rows is kept, if it is.
     """
 
     ids: Tensor
@@ -38,6 +53,7 @@ class Batch:
     words: Tensor
     texts: tuple[tuple[str, ...], ...]
     case: Tensor | None = None
+    slots: Slots | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -59,6 +75,7 @@ class Batch:
             self.words.to(device, non_blocking=True),
             self.texts,
             move(self.case),
+            self.slots,
         )
 
 
@@ -98,6 +115,14 @@ def cut_batches(order: Ints, lengths: Ints, rows: Ints, budget: int) -> list[Int
 def rows_of(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
     """How many rows an example takes in a batch."""
     return len(windows(len(pieces.ids), window - tokenizer.single.size)) if not len(pieces.pair) else 1
+
+
+def laid_out(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
+    """How many pieces all rows of an example have together, special ones included, filling left out."""
+    if len(pieces.pair):
+        return padded_length(pieces, tokenizer, window)
+    frame = tokenizer.single.size
+    return sum(end - start + frame for start, end in windows(len(pieces.ids), window - frame))
 
 
 def padded_length(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
