@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
@@ -18,16 +19,17 @@ OVERLAP = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Where the vectors of a batch's rows are kept that were computed before.
+    """Where the vectors of a batch's rows are kept that were computed before. On the CPU, whatever the batch.
 
     Attributes:
-        found: For each file that holds some of the rows: the file's number, those rows (``None`` for all of them), and
-            for each of their pieces, filling included, its place in the file. Shapes (chosen,) and (chosen, pieces).
-        missing: The rows that no file holds. Shape (missing,).
+        files: The number of the file that holds each row; -1 if none does. Shape (rows,).
+        index: The place of each piece, filling included, in its row's file. Shape (rows, pieces).
+        words: The batch's ``words``.
     """
 
-    found: tuple[tuple[int, Tensor | None, Tensor], ...]
-    missing: Tensor
+    files: NDArray[np.int64]
+    index: Tensor
+    words: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
         tokenizer: Gives the special pieces.
         window: The most pieces a row may have, special ones included.
     """
+    if all(not len(item.pair) and len(item.ids) + tokenizer.single.size <= window for item in items):
+        return _one_row_each(items, tokenizer)
     rows: list[_Row] = []
     owners: list[int] = []
     places: list[Ints] = []  # per example: (row, column) of each word, shape (words, 2)
@@ -158,6 +162,38 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
             rows += [_single_row(item, tokenizer, start, end) for start, end in cuts]
             owners += [index] * len(cuts)
     return _fill(rows, owners, places, tokenizer, tuple(item.words for item in items))
+
+
+def _one_row_each(items: Sequence[Pieces], tokenizer: PieceTokenizer) -> Batch:
+    """What most batches are, laid out without a look at each row: single texts that fit the window."""
+    frame = tokenizer.single
+    first = len(frame.before)
+    ends = np.fromiter((first + len(item.ids) for item in items), dtype=np.int64, count=len(items))  # (rows,)
+    width = int(ends.max()) + len(frame.after)
+    columns = np.arange(width)
+    inside = (columns >= first) & (columns < ends[:, None])  # (rows, pieces), without special pieces
+    ids = np.full(inside.shape, tokenizer.padding, dtype=np.int64)
+    ids[:, :first] = frame.before
+    ids[inside] = np.concatenate([item.ids for item in items])
+    rows = np.arange(len(items))
+    for place, piece in enumerate(frame.after):
+        ids[rows, ends + place] = piece
+    case = None
+    if any(item.case is not None for item in items):
+        case = np.zeros_like(ids)
+        case[inside] = np.concatenate([np.zeros_like(i.ids) if i.case is None else i.case for i in items])
+    lengths = ends + len(frame.after)
+    counts = [len(item.starts) for item in items]
+    words = np.concatenate([item.starts for item in items]) + np.repeat(rows * width + first, counts)
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=None if (lengths == width).all() else torch.from_numpy(columns < lengths[:, None]),
+        types=None,
+        owners=None,
+        words=torch.from_numpy(words),
+        texts=tuple(item.words for item in items),
+        case=None if case is None else torch.from_numpy(case),
+    )
 
 
 class _Row(NamedTuple):

@@ -18,7 +18,7 @@ from polyhead.errors import PolyheadError
 from polyhead.nn.adapt import adapter_names
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
 from polyhead.nn.dropout import replace_dropout, set_rates
-from polyhead.nn.features import Features
+from polyhead.nn.features import Features, KeptLayers
 from polyhead.nn.halves import STATES, Inputs
 from polyhead.nn.layers import EMBEDDINGS, layers_prefix, level_of
 from polyhead.nn.mix import LayerMix
@@ -57,6 +57,11 @@ class Encoding:
         everything = list(chosen) == list(range(len(self)))
         return self if everything and mix is None else _Selection(self, chosen, mix)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.batch.ids.device
+
     @cached_property
     def hidden(self) -> Tensor:
         """The vector of each piece. Shape (rows, pieces, width)."""
@@ -80,14 +85,15 @@ class Encoding:
     @cached_property
     def flat_word_layers(self) -> Tensor:
         """As ``flat_words``, of every layer. Shape (layers, all words, width)."""
+        if isinstance(self.layers, KeptLayers):
+            return self.layers.words()
         return torch.stack([self._first_pieces(layer) for layer in self.layers])
 
     @cached_property
     def word_mask(self) -> Tensor:
         """True where there is a word. Shape (batch, words)."""
-        device = self.layers[-1].device
-        counts = torch.tensor(self.counts, device=device)
-        return torch.arange(max(self.counts), device=device) < counts[:, None]
+        counts = torch.tensor(self.counts, device=self.device)
+        return torch.arange(max(self.counts), device=self.device) < counts[:, None]
 
     @cached_property
     def words(self) -> Tensor:
@@ -148,27 +154,32 @@ class _Selection(Encoding):
     @cached_property
     def flat_words(self) -> Tensor:
         if self.mix is None:
-            return self.whole.flat_words.index_select(0, self._words)
+            return self.whole.flat_words.index_select(0, self._device_words)
         mixed: Tensor = self.mix(self.flat_word_layers)
         return mixed
 
     @cached_property
     def flat_word_layers(self) -> Tensor:
-        layers = self.whole.flat_word_layers
         everything = self.chosen == list(range(len(self.whole)))
-        return layers if everything else layers.index_select(1, self._words)
+        if isinstance(self.layers, KeptLayers) and not everything:
+            return self.layers.words(self._words)
+        layers = self.whole.flat_word_layers
+        return layers if everything else layers.index_select(1, self._device_words)
 
     @property
     def _rows(self) -> Tensor:
         """The chosen examples. Shape (chosen,)."""
-        return torch.tensor(self.chosen, device=self.layers[-1].device)
+        return torch.tensor(self.chosen, device=self.device)
 
     @property
-    def _words(self) -> Tensor:
+    def _words(self) -> Ints:
         """The words of the chosen examples, by their place among all words. Shape (their words,)."""
         ends = np.cumsum(self.whole.counts)
-        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
-        return torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
+        return np.concatenate([np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen])
+
+    @property
+    def _device_words(self) -> Tensor:
+        return torch.from_numpy(self._words).to(self.device)
 
 
 class Encoder(nn.Module):

@@ -92,45 +92,88 @@ class Features:
         files, starts = places[owners, 0], places[owners, 1] + before - first
         # Filling takes the row's last vector: nobody reads it, but it must be a number.
         index = torch.from_numpy(starts[:, None] + np.minimum(np.arange(width), lengths[:, None] - 1))
-        found = []
-        for file in np.unique(files[files >= 0]).tolist():
-            chosen = torch.from_numpy(np.flatnonzero(files == file))
-            whole = len(chosen) == rows
-            found.append((file, None if whole else chosen, index if whole else index[chosen]))
-        return Slots(tuple(found), torch.from_numpy(np.flatnonzero(files < 0)))
+        return Slots(files, index, batch.words)
 
     def serve(self, frozen: int, *, all_layers: bool) -> bool:
         """Whether the levels that are wanted are here, and frozen right now."""
         return frozen >= self.level and (not all_layers or len(self.files[0]) == self.level + 1)
 
-    def below(self, slots: Slots, inputs: Callable[[], Inputs], *, all_layers: bool) -> list[Tensor]:
+    def below(self, slots: Slots, inputs: Callable[[], Inputs], *, all_layers: bool) -> Sequence[Tensor]:
         """The levels of a batch up to the highest frozen one, or that one alone. (rows, pieces, width) each.
 
         Texts that no file holds, such as those of tasks that change their input, are computed.
         """
-        out = [self._gather(slots, level) for level in (range(self.level + 1) if all_layers else [-1])]
-        if len(slots.missing):
-            rows = slots.missing.to(self.device)
-            with torch.no_grad():
-                computed = self.lower({name: given[rows] for name, given in inputs().items()})
-            for layer, states in zip(out, computed[-len(out) :], strict=True):
-                layer[rows] = states.to(layer.dtype)
+        kept = KeptLayers(self, slots, range(self.level + 1) if all_layers else range(-1, 0))
+        missing = torch.from_numpy(np.flatnonzero(slots.files < 0)).to(self.device)
+        if not len(missing):
+            return kept
+        with torch.no_grad():
+            computed = self.lower({name: given[missing] for name, given in inputs().items()})
+        for layer, states in zip(kept, computed[-len(kept) :], strict=True):
+            layer[missing] = states.to(layer.dtype)
+        return list(kept)
+
+    def pick(self, levels: Sequence[int], files: Ints, index: Tensor) -> Tensor:
+        """Vectors from where they are; those that no file holds are anything. Shape (levels, chosen, width).
+
+        Args:
+            levels: Places among the levels of a file.
+            files: The file of each vector, -1 for none. Shape (chosen,).
+            index: The place of each in its file. Shape (chosen,).
+        """
+        like = self.files[0][-1]
+        out = like.new_empty(len(levels), len(index), like.shape[1])
+        for number in np.unique(files).tolist():
+            if number < 0:
+                continue
+            chosen = np.flatnonzero(files == number)
+            if len(chosen) == len(files):
+                for layer, level in zip(out, levels, strict=True):
+                    torch.index_select(self.files[number][level], 0, index, out=layer)
+                break
+            rows = torch.from_numpy(chosen)
+            here = index[rows]
+            for layer, level in zip(out, levels, strict=True):
+                layer.index_copy_(0, rows, self.files[number][level].index_select(0, here))
         return out
 
-    def _gather(self, slots: Slots, level: int) -> Tensor:
-        """A level of the rows that files hold, as a whole batch; rows that are missing hold anything."""
-        out: Tensor | None = None
-        for file, rows, index in slots.found:
-            states = self.files[file][level]
-            vectors = states.index_select(0, index.flatten()).view(*index.shape, states.shape[1])
-            if rows is None:
-                return vectors.to(self.device)
-            if out is None:
-                count = len(slots.missing) + sum(len(index) for _, _, index in slots.found)
-                out = vectors.new_empty(count, *vectors.shape[1:])
-            out[rows] = vectors
-        assert out is not None, "find gives None where there is nothing"
-        return out.to(self.device)
+
+class KeptLayers(Sequence[Tensor]):
+    """Layers of a batch, (rows, pieces, width) each, of which only that is read which is asked for.
+
+    Args:
+        features: Where to read.
+        slots: Where the batch's rows are.
+        levels: Which of a file's levels these are.
+    """
+
+    def __init__(self, features: Features, slots: Slots, levels: Sequence[int]) -> None:
+        self.features = features
+        self.slots = slots
+        self.levels = levels
+        self._whole: dict[int, Tensor] = {}
+        self._words: dict[bytes, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def __getitem__(self, place: int) -> Tensor:  # type: ignore[override]
+        level = self.levels[place]
+        if level not in self._whole:
+            rows, pieces = self.slots.index.shape
+            (states,) = self.features.pick([level], np.repeat(self.slots.files, pieces), self.slots.index.flatten())
+            self._whole[level] = states.view(rows, pieces, -1).to(self.features.device)
+        return self._whole[level]
+
+    def words(self, chosen: Ints | None = None) -> Tensor:
+        """The first pieces of words, by their place among all words of the batch. Shape (layers, chosen, width)."""
+        key = b"" if chosen is None else chosen.tobytes()
+        if key not in self._words:
+            words = self.slots.words if chosen is None else self.slots.words[torch.from_numpy(chosen)]
+            files = self.slots.files[words.numpy() // self.slots.index.shape[1]]
+            index = self.slots.index.flatten().index_select(0, words)
+            self._words[key] = self.features.pick(self.levels, files, index).to(self.features.device)
+        return self._words[key]
 
 
 def digest(item: Pieces) -> bytes:

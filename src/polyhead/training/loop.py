@@ -114,6 +114,7 @@ class Training:
         layers = encoder.depth - 1
         encoder.freeze(last_frozen(stage, layers))  # what may learn sooner or later
         weights_of = dict(encoder.named_parameters())
+        self.shared = [p for p in encoder.parameters() if p.requires_grad]
         self.learning = {
             "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
             "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
@@ -219,7 +220,7 @@ class Training:
     ) -> tuple[dict[str, LossSum], Cosines]:
         """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
         losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)))
-        shared = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        shared = [p for p in self.shared if p.requires_grad]
         return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
 
     def _batch(
