@@ -4,7 +4,8 @@
 
 The encoder is minilm, the corpora are those of ``benchmarks/train.py`` (``bench/`` in the folder that POLYHEAD_DATA
 names). Each run is a process of its own with one thread; runs with and without take turns, and the table gives
-medians. Those with begin with an empty cache, so that the time to fill it is measured, too.
+medians. Those with begin with an empty cache, so that the time to fill it is measured, too. Seconds are the process's
+own on a processor, which other work on the machine does not lengthen much.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=list(CASES), help=f"some of {', '.join(CASES)}")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is run")
+    parser.add_argument("--texts", type=int, help="only so many of each corpus, and a tenth of it as its dev split")
     parser.add_argument("--json", type=Path, help="write every run's figures here")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -49,19 +52,21 @@ def main() -> None:
     for number in range(options.rounds):
         for name in options.what:
             for how in ("with", "without"):
-                runs[name][how].append(start(Path(corpora).resolve(), name, how))
+                runs[name][how].append(start(Path(corpora).resolve(), name, how, options.texts))
                 print(f"  round {number + 1}, {name}, {how}: {runs[name][how][-1]}", file=sys.stderr, flush=True)
     print_table(runs)
     if options.json:
         options.json.write_text(json.dumps(runs, indent=2))
 
 
-def start(corpora: Path, name: str, how: str) -> dict[str, Any]:
+def start(corpora: Path, name: str, how: str, texts: int | None) -> dict[str, Any]:
     _, tasks, stage = CASES[name]
     settings = {**stage, "cache": how == "with"}
     epochs = EPOCHS if how == "with" else 1
     options = argparse.Namespace(what="joint", epochs=epochs, stage=json.dumps(settings))
     recipe = make_recipe(corpora, options, tasks, seed=1)
+    for data in recipe["data"].values() if texts else ():
+        data |= {"limit": texts, "dev": 0.1}
     with tempfile.TemporaryDirectory() as folder:
         job = json.dumps({"recipe": {**recipe, "precision": "fp32"}, "run": str(Path(folder, "run"))})
         cache = Path(folder, "cache")
@@ -80,37 +85,35 @@ def start(corpora: Path, name: str, how: str) -> dict[str, Any]:
 def worker(job: dict[str, Any]) -> None:
     from polyhead.recipe import make_recipe as parse
     from polyhead.training import train
-    from polyhead.training.records import EpochEnded, Record, StageStarted
+    from polyhead.training.records import EpochEnded, Record, StageStarted, Stepped
 
-    epochs: list[EpochEnded] = []
-    filled = 0.0
-    began = time.perf_counter()
+    marks: list[tuple[str, float]] = []  # what happened, and when
+    means: list[float | None] = []
 
     def watch(record: Record) -> None:
-        nonlocal filled
-        if isinstance(record, StageStarted):
-            filled = time.perf_counter() - began
-        elif isinstance(record, EpochEnded):
-            epochs.append(record)
+        marks.append((type(record).__name__, time.process_time()))
+        if isinstance(record, EpochEnded):
+            means.append(record.mean)
 
     def tell(note: str) -> None:
-        nonlocal began
-        if "computed once" in note and not told:
-            began = time.perf_counter()
-            told.append(note)
+        if "computed once" in note:
+            marks.append(("fill", time.process_time()))
 
-    told: list[str] = []
     train(parse(job["recipe"]), job["run"], watch=watch, tell=tell)
-    print(
-        json.dumps(
-            {
-                "fill": filled if told else 0.0,
-                "train": statistics.median(epoch.seconds for epoch in epochs),
-                "score": statistics.median(epoch.evaluation_seconds for epoch in epochs),
-                "means": [epoch.mean for epoch in epochs],
-            }
-        )
-    )
+    spent = {kind.__name__: [0.0] * len(means) for kind in (Stepped, EpochEnded)}
+    done = 0
+    for (_, before), (kind, now) in pairwise(marks):
+        if kind in spent:
+            spent[kind][done] += now - before
+        done += kind == EpochEnded.__name__
+    fill = [now for kind, now in marks if kind in ("fill", StageStarted.__name__)]
+    result = {
+        "train": statistics.median(spent[Stepped.__name__]),
+        "score": statistics.median(spent[EpochEnded.__name__]),
+        "fill": fill[-1] - fill[0],
+        "means": means,
+    }
+    print(json.dumps(result))
 
 
 def print_table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> None:

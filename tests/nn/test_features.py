@@ -7,10 +7,10 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.queues import Queue
 from pathlib import Path
 
+import families
 import pytest
 import torch
 
-import families
 import killing
 from polyhead.data.example import Example
 from polyhead.nn.cache import Cache
@@ -88,9 +88,7 @@ def test_features_are_what_the_encoder_computes(family: str, level: int, tmp_pat
 
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("all_layers", [False, True])
-def test_texts_that_no_file_holds_are_computed(
-    level: int, all_layers: bool, tiny_encoder: Path, cache: Cache
-) -> None:
+def test_texts_that_no_file_holds_are_computed(level: int, all_layers: bool, tiny_encoder: Path, cache: Cache) -> None:
     """As those of tasks that change their input: such rows stand beside rows from two files in one batch."""
     plain, encoder = kept(tiny_encoder, cache, level, all_layers=all_layers)
     mixed = [NEW[0], KNOWN[0][1], KNOWN[1][1], NEW[1], KNOWN[0][3]]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import families
 import pytest
 import torch
 from torch import Tensor
 
-import families
 from polyhead.data.example import Example
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.halves import STATES, Halves

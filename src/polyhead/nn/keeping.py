@@ -108,11 +108,11 @@ class _Keeper:
         try:
             if not self.cache.make_room(size, self.used):
                 self.tell(
-                    f"the frozen layers' outputs for {count} are not kept: they take {_gib(size)}, which is more than "
+                    f"the frozen layers' outputs for {count} are not kept: they take {_shown(size)}, which is more than "
                     f"{self.cache.folder} may or can hold"
                 )
                 return None
-            self.tell(f"the frozen layers' outputs for {count} are computed once and kept: {_gib(size)}")
+            self.tell(f"the frozen layers' outputs for {count} are computed once and kept: {_shown(size)}")
             self._write(texts, {names[number]: number for number in lost})
         except (OSError, PolyheadError) as error:  # or another process was faster, and Windows keeps what it reads
             said = error.what if isinstance(error, PolyheadError) else str(error)
@@ -196,5 +196,7 @@ def _halves(encoder: Encoder, level: int, items: Sequence[Pieces]) -> Halves | N
     return halves if halves.fit(inputs, batch.mask, whole) else None
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**20 * 10 else f"{size / 2**20:.1f} MiB"
+def _shown(size: int) -> str:
+    """A number of bytes as people read it."""
+    unit, name = next((one for one in ((2**30, "GiB"), (2**20, "MiB")) if size >= one[0]), (2**10, "KiB"))
+    return f"{size / unit:.1f} {name}"
