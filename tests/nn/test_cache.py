@@ -64,6 +64,16 @@ def test_a_truncated_file_is_noticed(cache: Cache, length: int) -> None:
     assert not cache.path("a").exists()
 
 
+def test_a_file_that_may_be_read_but_not_touched(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cache, "a", torch.ones(20, 6))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.read("a") is not None and cache.path("a").exists()
+
+
 def test_a_file_that_was_not_finished_has_no_name(cache: Cache) -> None:
     with pytest.raises(RuntimeError, match="killed"), cache.write("a", 20) as write:
         write(torch.randn(7, 6))

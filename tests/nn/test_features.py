@@ -19,6 +19,7 @@ from polyhead.nn.features import KeptLayers
 from polyhead.nn.keeping import keep_features, level_keys
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.mix import LayerMix
+from polyhead.nn.precision import autocast, halve_linear_weights
 
 KNOWN = [
     [
@@ -84,6 +85,26 @@ def test_features_are_what_the_encoder_computes(family: str, level: int, tmp_pat
         assert encoder.features is not None
     check_same(plain, encoder, [*KNOWN[1], *KNOWN[0]])
     check_same(plain, encoder, KNOWN[0][:1])  # nothing is filled up
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_in_half_precision(level: int, tiny_encoder: Path, cache: Cache) -> None:
+    plain, encoder = load_encoder(str(tiny_encoder)), load_encoder(str(tiny_encoder))
+    for one in (plain, encoder):
+        one.set_dropout(0.0)
+        one.freeze(level)
+        one.eval()
+        halve_linear_weights(one)
+    items = encoder.tokenise(KNOWN[0])
+    encoder.features = keep_features(
+        encoder, [items], all_layers=True, precision="bf16", cache=cache, tell=lambda _: None
+    )
+    batch = encoder.collate(items[1:])
+    with autocast(encoder.device, "bf16"), torch.no_grad():
+        found, expected = encoder(batch, all_layers=True).layers, plain(batch, all_layers=True).layers
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one[batch.mask], other[batch.mask], rtol=0.05, atol=0.05)
 
 
 @pytest.mark.parametrize("level", [1, 2])

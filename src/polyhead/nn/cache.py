@@ -59,15 +59,16 @@ class Cache:
         A damaged file is deleted.
         """
         path = self.path(name)
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             states = _read(path)
-            os.utime(path)  # the time of its last use
         except (OSError, ValueError, KeyError, SafetensorError):
             with suppress(OSError):
                 path.unlink()
             return None
+        with suppress(OSError):  # another user's file may be read, but not touched
+            os.utime(path)  # the time of its last use
         return states
 
     def make_room(self, size: int, keep: Iterable[str]) -> bool:

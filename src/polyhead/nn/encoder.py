@@ -154,7 +154,7 @@ class _Selection(Encoding):
     @cached_property
     def flat_words(self) -> Tensor:
         if self.mix is None:
-            return self.whole.flat_words.index_select(0, self._device_words)
+            return self.whole.flat_words.index_select(0, self._words)
         mixed: Tensor = self.mix(self.flat_word_layers)
         return mixed
 
@@ -164,7 +164,7 @@ class _Selection(Encoding):
         if isinstance(self.layers, KeptLayers) and not everything:
             return self.layers.words(self._words)
         layers = self.whole.flat_word_layers
-        return layers if everything else layers.index_select(1, self._device_words)
+        return layers if everything else layers.index_select(1, self._words)
 
     @property
     def _rows(self) -> Tensor:
@@ -172,14 +172,11 @@ class _Selection(Encoding):
         return torch.tensor(self.chosen, device=self.device)
 
     @property
-    def _words(self) -> Ints:
+    def _words(self) -> Tensor:
         """The words of the chosen examples, by their place among all words. Shape (their words,)."""
         ends = np.cumsum(self.whole.counts)
-        return np.concatenate([np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen])
-
-    @property
-    def _device_words(self) -> Tensor:
-        return torch.from_numpy(self._words).to(self.device)
+        ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
+        return torch.from_numpy(np.concatenate(ranges)).to(self.device)
 
 
 class Encoder(nn.Module):

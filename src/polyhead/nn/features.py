@@ -165,11 +165,12 @@ class KeptLayers(Sequence[Tensor]):
             self._whole[level] = states.view(rows, pieces, -1).to(self.features.device)
         return self._whole[level]
 
-    def words(self, chosen: Ints | None = None) -> Tensor:
+    def words(self, chosen: Tensor | None = None) -> Tensor:
         """The first pieces of words, by their place among all words of the batch. Shape (layers, chosen, width)."""
-        key = b"" if chosen is None else chosen.tobytes()
+        chosen = None if chosen is None else chosen.cpu()
+        key = b"" if chosen is None else chosen.numpy().tobytes()
         if key not in self._words:
-            words = self.slots.words if chosen is None else self.slots.words[torch.from_numpy(chosen)]
+            words = self.slots.words if chosen is None else self.slots.words[chosen]
             files = self.slots.files[words.numpy() // self.slots.index.shape[1]]
             index = self.slots.index.flatten().index_select(0, words)
             self._words[key] = self.features.pick(self.levels, files, index).to(self.features.device)

@@ -108,8 +108,8 @@ class _Keeper:
         try:
             if not self.cache.make_room(size, self.used):
                 self.tell(
-                    f"the frozen layers' outputs for {count} are not kept: they take {_shown(size)}, which is more than "
-                    f"{self.cache.folder} may or can hold"
+                    f"the frozen layers' outputs for {count} are not kept: they take {_shown(size)}, "
+                    f"which is more than {self.cache.folder} may or can hold"
                 )
                 return None
             self.tell(f"the frozen layers' outputs for {count} are computed once and kept: {_shown(size)}")
