@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,12 @@ def pytest_configure() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["POLYHEAD_CACHE"] = tempfile.mkdtemp(prefix="polyhead-cache-")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["POLYHEAD_CACHE"], ignore_errors=True)
 
 
 def build_encoder(folder: Path, *, width: int = 32, layers: int = 2, window: int = 64, seed: int = 0) -> Path:

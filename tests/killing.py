@@ -13,10 +13,11 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 WRITING = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
@@ -53,7 +54,13 @@ def spawner() -> ForkServerContext:
     return context
 
 
-def run(context: ForkServerContext, recipe: Path | None, folder: Path, moment: Moment | None = None) -> Ended:
+def run(
+    context: ForkServerContext,
+    recipe: Path | None,
+    folder: Path,
+    moment: Moment | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Ended:
     """Train from a recipe into a folder, or resume what is in it, with a checkpoint at every step.
 
     Args:
@@ -61,9 +68,10 @@ def run(context: ForkServerContext, recipe: Path | None, folder: Path, moment: M
         recipe: ``None`` resumes.
         folder: The run's folder.
         moment: When to die.
+        environment: Variables to set; the others are those that the first process of the context had.
     """
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(recipe, folder, moment, sender))
+    process = context.Process(target=_work, args=(recipe, folder, moment, dict(environment), sender))
     process.start()
     sender.close()
     told: list[str] = []
@@ -82,11 +90,12 @@ def run(context: ForkServerContext, recipe: Path | None, folder: Path, moment: M
     return Ended(process.exitcode or 0, error, told, events)
 
 
-def _work(recipe: Path | None, folder: Path, moment: Moment | None, sender: Any) -> None:
+def _work(recipe: Path | None, folder: Path, moment: Moment | None, environment: dict[str, str], sender: Any) -> None:
     import torch
 
     import polyhead
 
+    os.environ.update(environment)
     torch.set_num_threads(1)
     seen = 0
     busy = False

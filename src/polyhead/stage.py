@@ -60,6 +60,11 @@ class Stage(BaseModel):
         description="What of the encoder does not learn: nothing, its embeddings, the whole encoder, or a number: the "
         "embeddings and so many of its first layers.",
     )
+    cache: bool = Field(
+        default=True,
+        description="Whether what layers that stay frozen through the stage make of each text is computed once and "
+        "kept on disk, for later epochs, stages and runs, too (see Frozen layers in design.md).",
+    )
     thaw: Literal["epoch"] | Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
         description="Gradual unfreezing from the top: one frozen layer more learns after each epoch, or after each "

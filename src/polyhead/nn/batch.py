@@ -8,12 +8,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
 
 OVERLAP = 0.25
 """The share of a window that it has in common with the next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Where the vectors of a batch's rows are kept that were computed before. On the CPU, whatever the batch.
+
+    Attributes:
+        files: The number of the file that holds each row; -1 if none does. Shape (rows,).
+        index: The place of each piece, filling included, in its row's file. Shape (rows, pieces).
+        words: The batch's ``words``.
+    """
+
+    files: NDArray[np.int64]
+    index: Tensor
+    words: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class Batch:
         texts: The words of each example (none for raw text).
         case: How the word of each piece is capitalised, where the tokenizer drops that; ``None`` if no word is.
             Shape (rows, pieces).
+        slots: Where what frozen layers make of the rows is kept, if it is.
     """
 
     ids: Tensor
@@ -40,6 +57,7 @@ class Batch:
     lasts: Tensor
     texts: tuple[tuple[str, ...], ...]
     case: Tensor | None = None
+    slots: Slots | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -62,6 +80,7 @@ class Batch:
             self.lasts.to(device, non_blocking=True),
             self.texts,
             move(self.case),
+            self.slots,
         )
 
 
@@ -103,6 +122,14 @@ def rows_of(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
     return len(windows(len(pieces.ids), window - tokenizer.single.size)) if not len(pieces.pair) else 1
 
 
+def laid_out(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
+    """How many pieces all rows of an example have together, special ones included, filling left out."""
+    if len(pieces.pair):
+        return padded_length(pieces, tokenizer, window)
+    frame = tokenizer.single.size
+    return sum(end - start + frame for start, end in windows(len(pieces.ids), window - frame))
+
+
 def padded_length(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
     """The length of an example's longest row, special pieces included."""
     frame = tokenizer.double if len(pieces.pair) else tokenizer.single
@@ -120,6 +147,8 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
         tokenizer: Gives the special pieces.
         window: The most pieces a row may have, special ones included.
     """
+    if all(not len(item.pair) and len(item.ids) + tokenizer.single.size <= window for item in items):
+        return _one_row_each(items, tokenizer)
     rows: list[_Row] = []
     owners: list[int] = []
     places: list[Ints] = []  # per example: row, first and last column of each word, shape (words, 3)
@@ -137,6 +166,40 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
             rows += [_single_row(item, tokenizer, start, end) for start, end in cuts]
             owners += [index] * len(cuts)
     return _fill(rows, owners, places, tokenizer, tuple(item.words for item in items))
+
+
+def _one_row_each(items: Sequence[Pieces], tokenizer: PieceTokenizer) -> Batch:
+    """What most batches are, laid out without a look at each row: single texts that fit the window."""
+    frame = tokenizer.single
+    first = len(frame.before)
+    ends = np.fromiter((first + len(item.ids) for item in items), dtype=np.int64, count=len(items))  # (rows,)
+    width = int(ends.max()) + len(frame.after)
+    columns = np.arange(width)
+    inside = (columns >= first) & (columns < ends[:, None])  # (rows, pieces), without special pieces
+    ids = np.full(inside.shape, tokenizer.padding, dtype=np.int64)
+    ids[:, :first] = frame.before
+    ids[inside] = np.concatenate([item.ids for item in items])
+    rows = np.arange(len(items))
+    for place, piece in enumerate(frame.after):
+        ids[rows, ends + place] = piece
+    case = None
+    if any(item.case is not None for item in items):
+        case = np.zeros_like(ids)
+        case[inside] = np.concatenate([np.zeros_like(i.ids) if i.case is None else i.case for i in items])
+    lengths = ends + len(frame.after)
+    counts = [len(item.starts) for item in items]
+    begin = np.repeat(rows * width + first, counts)
+    words, lasts = (np.concatenate(parts) + begin for parts in zip(*((i.starts, i.lasts) for i in items), strict=True))
+    return Batch(
+        ids=torch.from_numpy(ids),
+        mask=None if (lengths == width).all() else torch.from_numpy(columns < lengths[:, None]),
+        types=None,
+        owners=None,
+        words=torch.from_numpy(words),
+        lasts=torch.from_numpy(lasts),
+        texts=tuple(item.words for item in items),
+        case=None if case is None else torch.from_numpy(case),
+    )
 
 
 class _Row(NamedTuple):

@@ -7,6 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_NEVER_DROPPED = ("attention_dropout", "attention_probs_dropout_prob", "dropout_prob", "layerdrop")
+"""Rates that are set to 0: of attention weights, and of whole layers, which heads may want to mix."""
+
+_QUERIES = ("query", "q_lin", "query_proj", "q_proj", "q")
+"""What the families call the projection that only an attention module has."""
+
 
 class _Masked(torch.autograd.Function):
     """``x * mask * scale`` in one pass, forwards and backwards."""
@@ -68,3 +74,24 @@ def replace_dropout(module: nn.Module, rate: float | None = None) -> None:
             if isinstance(child, nn.Dropout | Dropout):
                 own = child.p if isinstance(child, nn.Dropout) else child.own
                 setattr(parent, name, Dropout(own if rate is None else rate, own))
+
+
+def set_rates(transformer: nn.Module, rate: float | None, own: dict[tuple[nn.Module, str], Any]) -> None:
+    """Set the rates that a transformer's modules keep as numbers, and those of attention weights and layers to 0.
+
+    Args:
+        transformer: Is changed in place.
+        rate: The new rate; ``None``: each module's own.
+        own: Where the modules' own rates are remembered from one call to the next.
+    """
+    for module in transformer.modules():
+        attention = any(hasattr(module, name) for name in _QUERIES)
+        for name in _NEVER_DROPPED:
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+        for name in ("dropout", "activation_dropout"):  # as numbers in BART's family
+            usual = own.setdefault((module, name), getattr(module, name, None))
+            if isinstance(usual, float):
+                setattr(module, name, 0.0 if attention else usual if rate is None else rate)
+        if attention and isinstance(getattr(module, "dropout", None), nn.Module):  # in BERT's, DistilBERT, DeBERTa
+            module.dropout = nn.Dropout(0.0)

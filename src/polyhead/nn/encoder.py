@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from polyhead.data.example import Example
 from polyhead.errors import PolyheadError
 from polyhead.nn.adapt import adapter_names
 from polyhead.nn.batch import Batch, collate, padded_length, rows_of
-from polyhead.nn.dropout import replace_dropout
+from polyhead.nn.dropout import replace_dropout, set_rates
 from polyhead.nn.encoding import Encoding
+from polyhead.nn.features import Features
+from polyhead.nn.halves import STATES, Inputs
 from polyhead.nn.layers import EMBEDDINGS, layers_prefix, level_of
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
 
@@ -25,12 +28,6 @@ __all__ = ["Encoder", "Encoding"]
 
 AT_ONCE = 8192
 """The most pieces, filling included, that the transformer takes at once."""
-
-_NEVER_DROPPED = ("attention_dropout", "attention_probs_dropout_prob", "dropout_prob", "layerdrop")
-"""Rates that are set to 0: of attention weights, and of whole layers, which heads may want to mix."""
-
-_QUERIES = ("query", "q_lin", "query_proj", "q_proj", "q")
-"""What the families call the projection that only an attention module has."""
 
 
 class Encoder(nn.Module):
@@ -52,6 +49,8 @@ class Encoder(nn.Module):
         self._own_rates: dict[tuple[nn.Module, str], Any] = {}
         self.frozen = -1
         """The highest level that does not learn, see :meth:`freeze`."""
+        self.features: Features | None = None
+        """What the frozen layers made of texts that come again."""
         self.at_once = 0
         """Pieces that must be encoded at once even if they are more than ``AT_ONCE``: a stage's batch."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
@@ -64,12 +63,12 @@ class Encoder(nn.Module):
     @property
     def width(self) -> int:
         """The size of a piece's vector."""
-        return int(self._config.hidden_size)
+        return int(self.config.hidden_size)
 
     @property
     def depth(self) -> int:
         """The number of layers, the embeddings included."""
-        return int(self._config.num_hidden_layers) + 1
+        return int(self.config.num_hidden_layers) + 1
 
     @property
     def device(self) -> torch.device:
@@ -82,8 +81,20 @@ class Encoder(nn.Module):
         return sum(p.numel() for name, p in self.transformer.named_parameters() if "embeddings" not in name)
 
     @property
-    def _config(self) -> Any:
+    def config(self) -> Any:
+        """The transformer's configuration."""
         return self.transformer.config
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The transformer's layers.
+
+        Raises:
+            PolyheadError: They cannot be told apart.
+        """
+        found = self.transformer.get_submodule(self._layers_prefix.removesuffix("."))
+        assert isinstance(found, nn.ModuleList)
+        return found
 
     def set_dropout(self, rate: float | None) -> None:
         """Let the transformer drop hidden values at ``rate`` (``None``: at its own rate), attention weights never.
@@ -91,24 +102,7 @@ class Encoder(nn.Module):
         Dropout on attention weights keeps torch from using its fused attention, which costs more than it brings.
         """
         replace_dropout(self.transformer, rate)
-        for module in self.transformer.modules():
-            for name in _NEVER_DROPPED:
-                if isinstance(getattr(module, name, None), float):
-                    setattr(module, name, 0.0)
-            self._set_plain_rates(module, rate)
-            # BERT's family, DistilBERT and DeBERTa keep the rate in a module.
-            if any(hasattr(module, name) for name in _QUERIES) and isinstance(
-                getattr(module, "dropout", None), nn.Module
-            ):
-                module.dropout = nn.Dropout(0.0)
-
-    def _set_plain_rates(self, module: nn.Module, rate: float | None) -> None:
-        """Set rates that a module keeps as numbers, as those of BART's family do."""
-        for name in ("dropout", "activation_dropout"):
-            own = self._own_rates.setdefault((module, name), getattr(module, name, None))
-            if isinstance(own, float):
-                attention = any(hasattr(module, query) for query in _QUERIES)
-                setattr(module, name, 0.0 if attention else own if rate is None else rate)
+        set_rates(self.transformer, rate, self._own_rates)
 
     @property
     def added(self) -> set[str]:
@@ -176,7 +170,8 @@ class Encoder(nn.Module):
 
     def collate(self, items: Sequence[Pieces]) -> Batch:
         """The batch that ``forward`` takes."""
-        return collate(items, self.tokenizer, self.window)
+        batch = collate(items, self.tokenizer, self.window)
+        return batch if self.features is None else replace(batch, slots=self.features.find(items, batch))
 
     def measure(self, items: Sequence[Pieces]) -> tuple[Ints, Ints]:
         """The length of each example's longest row, in pieces, and its number of rows. Shapes (examples,)."""
@@ -186,32 +181,48 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch, *, all_layers: bool = False) -> Encoding:
         """Encode a batch, once for all heads; with ``all_layers`` the encoding holds all of them, to be mixed."""
+        kept, slots = self.features, batch.slots
+        if kept is None or slots is None or not kept.serve(self.frozen, all_layers=all_layers):
+            return Encoding(self.run(self.inputs(batch), all_layers=all_layers), batch)
+        below = kept.below(slots, partial(self.inputs, batch), all_layers=all_layers)
+        if kept.halves is None:
+            return Encoding(below, batch)
+        run = partial(kept.halves.above, all_layers=all_layers)
+        above = self.in_parts(run, self.inputs(batch) | {STATES: below[-1]})
+        return Encoding([*below, *above] if all_layers else above, batch)
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What the transformer takes, by its own names."""
         inputs: dict[str, Tensor] = {"input_ids": batch.ids}
         if self.case is not None and batch.case is not None:
             embedded = self.transformer.get_input_embeddings()(batch.ids)  # type: ignore[operator]
             inputs = {"inputs_embeds": embedded + self.case(batch.case)}
         if batch.mask is not None:
             inputs["attention_mask"] = batch.mask
-        if batch.types is not None and getattr(self._config, "type_vocab_size", 0) > 1:  # DistilBERT, say, knows none
+        if batch.types is not None and getattr(self.config, "type_vocab_size", 0) > 1:  # DistilBERT, say, knows none
             inputs["token_type_ids"] = batch.types
-        return Encoding(self._transform(inputs, all_layers), batch)
+        return inputs
 
-    def _transform(self, inputs: dict[str, Tensor], all_layers: bool) -> Sequence[Tensor]:
-        """The transformer's layers. Only a very long text makes more rows than are taken at once: they are then
-        taken in parts, and what the backward pass needs of them is computed again there, so that memory is bounded.
+    def run(self, inputs: Inputs, *, all_layers: bool) -> Sequence[Tensor]:
+        """The layers of the whole transformer, or the last one alone. (rows, pieces, width) each."""
+        return self.in_parts(partial(self._layers, all_layers=all_layers), inputs)
+
+    def in_parts(self, run: Callable[[Inputs], Sequence[Tensor]], inputs: Inputs) -> Sequence[Tensor]:
+        """What ``run`` gives. Only a very long text makes more rows than are taken at once: they are then taken in
+        parts, and what the backward pass needs of them is computed again there, so that memory is bounded.
         """
         rows, pieces = inputs["input_ids"].shape if "input_ids" in inputs else inputs["inputs_embeds"].shape[:2]
         at_once = max(1, max(AT_ONCE, self.at_once) // pieces)
         if rows <= at_once:
-            return self._layers(inputs, all_layers)
+            return run(inputs)
         parts = [{k: v[i : i + at_once] for k, v in inputs.items()} for i in range(0, rows, at_once)]
         if torch.is_grad_enabled():
-            found = [checkpoint(self._layers, part, all_layers, use_reentrant=False) for part in parts]
+            found = [checkpoint(run, part, use_reentrant=False) for part in parts]
         else:
-            found = [self._layers(part, all_layers) for part in parts]
+            found = [run(part) for part in parts]
         return [torch.cat(layer) for layer in zip(*found, strict=True)]
 
-    def _layers(self, inputs: dict[str, Tensor], all_layers: bool) -> Sequence[Tensor]:
+    def _layers(self, inputs: Inputs, all_layers: bool) -> Sequence[Tensor]:
         out = self.transformer(**inputs, output_hidden_states=all_layers)
         last: Tensor = out.last_hidden_state
         if not all_layers:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from polyhead.nn.batch import Batch
+from polyhead.nn.features import KeptLayers
 from polyhead.nn.mix import LayerMix
 
 Piece: TypeAlias = Literal["first", "last", "mean"]
@@ -50,6 +51,11 @@ class Encoding:
         same = everything and mix is None and piece in (None, self.piece)
         return self if same else _Selection(self, chosen, mix, piece)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.batch.ids.device
+
     @cached_property
     def hidden(self) -> Tensor:
         """The vector of each piece. Shape (rows, pieces, width)."""
@@ -77,6 +83,8 @@ class Encoding:
 
     def word_layers_view(self, piece: Piece) -> Tensor:
         """As ``word_view``, of every layer. Shape (layers, all words, width)."""
+        if isinstance(self.layers, KeptLayers) and piece == "first":
+            return self.layers.words()  # reads nothing else
         return self._view(f"{piece} of layers", lambda: torch.stack([self._words_of(x, piece) for x in self.layers]))
 
     def _view(self, name: str, make: Callable[[], Tensor]) -> Tensor:
@@ -87,9 +95,8 @@ class Encoding:
     @cached_property
     def word_mask(self) -> Tensor:
         """True where there is a word. Shape (batch, words)."""
-        device = self.layers[-1].device
-        counts = torch.tensor(self.counts, device=device)
-        return torch.arange(max(self.counts), device=device) < counts[:, None]
+        counts = torch.tensor(self.counts, device=self.device)
+        return torch.arange(max(self.counts), device=self.device) < counts[:, None]
 
     @cached_property
     def words(self) -> Tensor:
@@ -169,18 +176,21 @@ class _Selection(Encoding):
         return self._view(piece, lambda: self.whole.word_view(piece).index_select(0, self._words))
 
     def word_layers_view(self, piece: Piece) -> Tensor:
-        layers = self.whole.word_layers_view(piece)
         everything = self.chosen == list(range(len(self.whole)))
+        kept = isinstance(self.layers, KeptLayers) and not isinstance(self.whole, _Selection)
+        if kept and piece == "first" and not everything:
+            return cast(KeptLayers, self.layers).words(self._words)
+        layers = self.whole.word_layers_view(piece)
         return layers if everything else layers.index_select(1, self._words)
 
     @property
     def _rows(self) -> Tensor:
         """The chosen examples. Shape (chosen,)."""
-        return torch.tensor(self.chosen, device=self.layers[-1].device)
+        return torch.tensor(self.chosen, device=self.device)
 
     @property
     def _words(self) -> Tensor:
         """The words of the chosen examples, by their place among all words. Shape (their words,)."""
         ends = np.cumsum(self.whole.counts)
         ranges = [np.arange(ends[i] - self.whole.counts[i], ends[i]) for i in self.chosen]
-        return torch.from_numpy(np.concatenate(ranges)).to(self.layers[-1].device)
+        return torch.from_numpy(np.concatenate(ranges)).to(self.device)

@@ -52,6 +52,7 @@ class Progress:
         history: For each epoch done in this stage each task's mean loss.
         cosines: For each two tasks, over this stage, the number of cosines measured, their sum and their squares' sum.
         chance: For each task of this stage the loss of a head that knows nothing, where losses are divided by it.
+        kept: Whether what frozen layers make of texts is read from files in this stage; ``None`` before it began.
         scored: The dev scores of the epoch whose weights would be kept if the stage ended now.
         stages: For each stage done the scores on the dev splits, of all tasks learnt until then.
         mean: The stage's best weights by the mean of all tasks.
@@ -70,6 +71,7 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     cosines: dict[str, list[float]] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
+    kept: bool | None = None
     scored: Scores = field(default_factory=dict)
     stages: list[Scores] = field(default_factory=list)
     mean: Best | None = None
@@ -105,6 +107,7 @@ class Progress:
         self.stage += 1
         self.epoch = self.batch = self.step = self.waited = 0
         self.history, self.cosines, self.chance, self.scored, self.mean = [], {}, {}, {}, None
+        self.kept = None
 
     @classmethod
     def from_dict(cls, table: dict[str, object]) -> Progress:

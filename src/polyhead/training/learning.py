@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from polyhead.nn.adapt import find_peft
+from polyhead.nn.cache import find_cache
 from polyhead.nn.layers import EMBEDDINGS
 from polyhead.stage import Stage
 from polyhead.training.conflicts import AGGREGATORS, make_aggregator
@@ -50,12 +51,14 @@ def last_frozen(stage: Stage, layers: int) -> int:
 
 
 def see_extras(stages: Sequence[Stage]) -> None:
-    """See before the first stage that the libraries are there which a later one needs.
+    """See before the first stage that the libraries are there which a later one needs, and that its cache is in order.
 
     Raises:
-        PolyheadError: One is not installed.
+        PolyheadError: One is not installed, or the environment's bound on the cache is no number.
     """
     for stage in stages:
+        if stage.cache and (stage.freeze != "nothing" or stage.thaw is not None):
+            find_cache()
         if stage.adapter is not None:
             find_peft()
         if stage.combine in AGGREGATORS:

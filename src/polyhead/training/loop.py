@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.stage import Stage
 from polyhead.tasks import LossSum
 from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
+from polyhead.training.features import features_of
 from polyhead.training.learning import NOTHING, frozen_at, last_frozen
 from polyhead.training.optim import Optimizer
 from polyhead.training.plan import Plan
@@ -69,6 +70,8 @@ class Training:
         self.optimizer: Optimizer | None = None
         self.checkpointed = self.progress.files()  # best weights that the last checkpoint speaks of
         self.lost = 0
+        self.tell: Callable[[str], object] = lambda _: None
+        """Called with each note on what a stage does beside training."""
         if saved and not self.progress.step:  # between two stages; inside one, see _stage
             model.load_state_dict(saved.weights)
 
@@ -111,6 +114,7 @@ class Training:
         layers = encoder.depth - 1
         encoder.freeze(last_frozen(stage, layers))  # what may learn sooner or later
         weights_of = dict(encoder.named_parameters())
+        self.shared = [p for p in encoder.parameters() if p.requires_grad]
         self.learning = {
             "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
             "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
@@ -128,9 +132,16 @@ class Training:
         if self.saved and progress.step:
             self.optimizer.restore(self.saved.optimizer)
         self.saved = None
+        self._keep_features(stage, tasks)
         self.measure_every = stage.cosines
         if stage.cosines is None:
             self.measure_every = max(plan.steps // MEASUREMENTS, BACKWARD_PASSES * len(tasks))
+
+    def _keep_features(self, stage: Stage, tasks: list[str]) -> None:
+        """Compute what frozen layers make of texts, or read it; a stage that began without goes on without."""
+        if self.progress.kept is not False:
+            self.model.encoder.features = features_of(self.model, self.material, stage, tasks, self.tell)
+            self.progress.kept = self.model.encoder.features is not None
 
     def _chance(self, plan: Plan, tasks: list[str]) -> dict[str, float]:
         """For each task the loss per unit of a head that knows nothing, over the first batches that carry it."""
@@ -210,7 +221,7 @@ class Training:
     ) -> tuple[dict[str, LossSum], Cosines]:
         """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
         losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)))
-        shared = [p for p in self.model.encoder.parameters() if p.requires_grad]
+        shared = [p for p in self.shared if p.requires_grad]
         return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
 
     def _batch(
@@ -295,6 +306,7 @@ class Training:
             with self.optimizer.averaged(self.model) as weights:
                 kept = {name: value.clone() for name, value in plain_weights(self.model, weights).items()}
         detach(self.model)
+        self.model.encoder.features = None
         widen(self.model.encoder.transformer)
         self.model.encoder.freeze(NOTHING)
         self.model.float().load_state_dict(kept)

@@ -84,6 +84,7 @@ def train(
         raise PolyheadError(f"The output folder {str(folder)!r} is not empty.", remedy=remedy)
     keep_freed_memory()
     training, facts = _set_up(recipe, folder, tell)
+    training.tell = tell
     write_json(folder / "run.json", facts)
     write_text(folder / "recipe.toml", training.recipe.to_toml())
     return _finish(training, watch, checkpoint_seconds)
@@ -125,6 +126,7 @@ def resume(
     saved = load_checkpoint(folder)
     if saved is not None:
         training = Training(training.recipe, training.model, training.material, folder, saved)
+    training.tell = tell
     return _finish(training, watch, checkpoint_seconds)
 
 
