@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft
 
 
 class LossSum(NamedTuple):
@@ -21,11 +22,12 @@ class LossSum(NamedTuple):
 
     Attributes:
         total: Summed over units. A scalar.
-        units: How many units it was summed over: words for word-level heads, texts for text-level ones.
+        units: How many units it was summed over: words for word-level heads, texts for text-level ones. Where gold
+            and a teacher both count, those of each by its share, perhaps no whole number.
     """
 
     total: Tensor
-    units: int
+    units: float
 
 
 @dataclass(kw_only=True)
@@ -113,6 +115,13 @@ class Task(ABC):
         """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
 
+    def choices(self) -> list[str]:
+        """The names of what the head gives probabilities to, in its order; none if it gives none.
+
+        A student and its teacher match their soft labels by these names.
+        """
+        return []
+
     def carries(self, example: Example) -> bool:
         """Whether the example has this task's layer."""
         return self.layer in example.layers
@@ -142,6 +151,28 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """An answer, with its confidence, for each example."""
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """What a student may learn from this head: for each example the same number of arrays.
+
+        A type that has neither this nor :meth:`distil` can be neither teacher nor student.
+
+        Args:
+            encoding: The encoding of some examples, with or without gold.
+            choices: The ``Task.choices`` of the student, in whose order its soft labels must be.
+            temperature: What logits are divided by: above 1, soft labels are softer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no soft labels")
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """As :meth:`loss`, with a teacher's soft labels in the place of gold: 0 where the two agree.
+
+        Args:
+            encoding: The encoding of some examples, with or without gold.
+            soft: What :meth:`soft` of the teacher's head gave for each.
+            temperature: The same as then.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from no soft labels")
 
 
 def unknown_label(task: Task, example: Example, label: str, split: str, known: Sequence[str], word: int = 0) -> Any:

@@ -84,6 +84,8 @@ class TrainingSet:
         rows: How many rows each example takes.
         left_out: How many examples carry no layer of the stage's tasks.
         replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
+        examples: The examples themselves.
+        soft_units: For each task that has teachers the units of each example that these label, 0 for others.
     """
 
     sizes: list[int]
@@ -94,11 +96,45 @@ class TrainingSet:
     rows: NDArray[np.int64]
     left_out: int = 0
     replayed: frozenset[int] = frozenset()
+    examples: Sequence[Example] = ()
+    soft_units: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def pieces(self) -> NDArray[np.int64]:
         """The ids of all pieces in the examples, sorted, special ones left out. Shape (ids,)."""
         return np.unique(np.concatenate([part for item in self.items for part in (item.ids, item.pair)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Which tasks of a stage learn from teachers too.
+
+    Attributes:
+        tasks: Their names.
+        everywhere: Whether the texts of all the stage's datasets are labelled for them, or only of their own.
+    """
+
+    tasks: Sequence[str]
+    everywhere: bool = False
+
+
+class _Reader:
+    """Which texts a task's teachers can label.
+
+    Args:
+        task: The task.
+        dataset: What it learns from.
+    """
+
+    def __init__(self, task: Task, dataset: Dataset) -> None:
+        self.task = task
+        self.pairs = any(example.pair is not None for example in dataset.splits["train"] if task.carries(example))
+
+    def units(self, example: Example) -> int:
+        """The words, or 1 for a text; 0 if the task cannot read the example."""
+        if (example.pair is not None) != self.pairs:
+            return 0
+        return len(example.words) if self.task.words else 1
 
 
 @dataclass
@@ -118,13 +154,17 @@ class Material:
             if split in self.datasets[name].splits
         }
 
-    def training_set(self, tasks: Sequence[Task], replayed: Sequence[Task] = ()) -> TrainingSet:
-        """The training examples that carry a layer of one of these tasks.
+    def training_set(
+        self, tasks: Sequence[Task], replayed: Sequence[Task] = (), taught: Taught | None = None
+    ) -> TrainingSet:
+        """The training examples that carry a layer of one of these tasks, or that a teacher labels for one.
 
         Args:
             tasks: What the stage is about.
             replayed: Tasks of earlier stages, which go on learning.
+            taught: Which of the tasks have teachers.
         """
+        readers = [_Reader(task, self.datasets[task.data]) for task in tasks if taught and task.name in taught.tasks]
         learning = {task.data for task in tasks}
         tasks = [*tasks, *replayed]
         again: set[int] = set()
@@ -133,18 +173,27 @@ class Material:
         left_out = 0
         targets: dict[str, list[Any]] = {task.name: [] for task in tasks}
         units: dict[str, list[int]] = {task.name: [] for task in tasks}
+        examples: list[Example] = []
+        soft: dict[str, list[int]] = {reader.task.name: [] for reader in readers}
         for name, dataset in self.datasets.items():
             here = [task for task in tasks if task.data == name]
             if not here:
                 continue
+            labelled = [
+                r for r in readers if r.task.data == name or (taught and taught.everywhere and name in learning)
+            ]
             taken = 0
             for example, item in zip(dataset.splits["train"], self._items(name, "train"), strict=True):
                 gold = {task.name: task.target(example) for task in here}
-                if all(target is None for target in gold.values()):
+                found = {reader.task.name: reader.units(example) for reader in labelled}
+                if all(target is None for target in gold.values()) and not any(found.values()):
                     left_out += 1
                     continue
                 taken += 1
                 items.append(item)
+                examples.append(example)
+                for task_name, numbers in soft.items():
+                    numbers.append(found.get(task_name, 0))
                 for task in tasks:
                     target = gold.get(task.name)
                     targets[task.name].append(target)
@@ -153,8 +202,11 @@ class Material:
                 again.add(len(sizes))
             sizes.append(taken)
         lengths, rows = self.encoder.measure(items)
-        counts = {name: np.asarray(numbers, dtype=np.int64) for name, numbers in units.items()}
-        return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, frozenset(again))
+        counts, soft_counts = (
+            {name: np.asarray(numbers, dtype=np.int64) for name, numbers in table.items()} for table in (units, soft)
+        )
+        replays = frozenset(again)
+        return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, replays, examples, soft_counts)
 
     def _items(self, name: str, split: str) -> list[Pieces]:
         if (name, split) not in self.pieces:

@@ -28,6 +28,7 @@ from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import score
 from polyhead.tasks import Task
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
 from polyhead.training.learning import see_extras
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
@@ -120,6 +121,7 @@ def resume(
                 f"The files of data.{name} are not those that the run started with: {files}.",
                 remedy="Put them back, or start a new run.",
             )
+    see_same(before.get("teachers", {}), facts["teachers"])
     saved = load_checkpoint(folder)
     if saved is not None:
         training = Training(training.recipe, training.model, training.material, folder, saved)
@@ -150,6 +152,9 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     model.precision = precision
     _check_patience(recipe, datasets)
     see_extras(recipe.stages)
+    teachers, said = see_teachers(recipe, model, folder)
+    for note in said:
+        tell(note)
     facts = {
         "polyhead": __version__,
         "torch": torch.__version__,
@@ -158,7 +163,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
-        "notes": notes,
+        "teachers": teachers,
+        "notes": notes + said,
     }
     return Training(recipe, model, Material(encoder, datasets), folder), facts
 
@@ -259,6 +265,7 @@ def _without_nan(line: dict[str, Any]) -> Any:
 
 def _remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    remove_soft_labels(folder)
 
 
 def _check_patience(recipe: Recipe, datasets: Mapping[str, Dataset]) -> None:
