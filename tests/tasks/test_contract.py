@@ -290,7 +290,7 @@ def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
     assert abs(loss.total.item()) < 1e-4
     still = _gradient(model, batch, Lesson(list(range(8)), [soft], 1.0, temperature))
     other = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
-    there, elsewhere = _soft(other, case.examples, list(range(8)), temperature)
+    _, elsewhere = _soft(other, case.examples, list(range(8)), temperature)
     lesson = Lesson(list(range(8)), [elsewhere], 1.0, temperature)
     assert float(model.loss(batch, {"it": Targets([], [])}, {"it": lesson})["it"].total) > 0.01
     moved = _gradient(model, batch, lesson)

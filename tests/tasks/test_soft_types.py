@@ -57,17 +57,22 @@ def test_a_parser_learns_heads_and_the_relations_of_the_heads_that_the_teacher_l
     batch, _, found = _both(teacher, student, examples, temperature)
     expected = 0.0
     with torch.no_grad():
-        scored = [model.head("it")._score(model._encode(batch, ["it"]).select(range(8), model.mix("it")))  # type: ignore[operator]
-                  for model in (teacher, student)]  # fmt: skip
-        arcs, best = [scores for scores, _, _ in scored], scored[0][0].argmax(1)
-        relations = [
-            model.head("it").labels(dependents, heads(best))  # type: ignore[operator]
-            for model, (_, dependents, heads) in zip((teacher, student), scored, strict=True)
-        ]
-    for theirs, ours in (arcs, relations):
-        for p, q in zip(theirs.div(temperature).softmax(1), ours.div(temperature).softmax(1), strict=True):
+        (arcs, dependents, heads), (ours, our_dependents, our_heads) = (_scores(m, batch) for m in (teacher, student))
+        best = arcs.argmax(1)
+        relations = _parser(teacher).labels(dependents, heads(best))
+        our_relations = _parser(student).labels(our_dependents, our_heads(best))
+    for left, right in ((arcs, ours), (relations, our_relations)):
+        for p, q in zip(left.div(temperature).softmax(1), right.div(temperature).softmax(1), strict=True):
             expected += sum(a * math.log(a / b) for a, b in zip(p.tolist(), q.tolist(), strict=True) if a > 0)
     assert found == pytest.approx(temperature**2 * expected, rel=1e-3)
+
+
+def _parser(model: Model) -> Any:
+    return model.head("it")
+
+
+def _scores(model: Model, batch: Any) -> Any:
+    return _parser(model)._score(model._encode(batch, ["it"]).select(range(8), model.mix("it")))
 
 
 def test_a_number_is_learnt_in_the_unit_of_the_student(tiny_encoder: Path) -> None:
@@ -77,14 +82,13 @@ def test_a_number_is_learnt_in_the_unit_of_the_student(tiny_encoder: Path) -> No
     batch, soft, found = _both(teacher, student, _examples(), 1.0)
     values = [prediction.value for prediction in teacher.predict(batch, {"it": list(range(8))})["it"]]
     assert [float(one[0][0]) for one in soft] == pytest.approx(values, rel=1e-4)
-    task = student.tasks["it"]
+    task, head = cast(Any, student.tasks["it"]), cast(Any, student.head("it"))
     expected = 0.0
-    head: Any = student.head("it")
     with torch.no_grad():
         sentence = student._encode(batch, ["it"]).sentence
         numbers, doubts = head.number(sentence)[:, 0], head.doubt(sentence)[:, 0]
     for (one,), number, doubt in zip(soft, numbers, doubts, strict=True):
-        mean, deviation = (float(one[0]) - task.mean) / task.spread, math.exp(float(one[1]) / 2) / task.spread  # type: ignore[attr-defined]
+        mean, deviation = (float(one[0]) - task.mean) / task.spread, math.exp(float(one[1]) / 2) / task.spread
         theirs = torch.distributions.Normal(mean, deviation)
         ours = torch.distributions.Normal(number, (doubt / 2).exp())
         expected += (number.item() - mean) ** 2 + torch.distributions.kl_divergence(theirs, ours).item()

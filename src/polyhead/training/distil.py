@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polyhead.data.example import KIND_NAMES, Labels
@@ -110,7 +111,7 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
     found = []
     for name in spec.teachers:
         try:
-            folder = model_folder(recipe.base / Path(name).expanduser())
+            folder = model_folder((recipe.base / Path(name).expanduser()).resolve())
             known = saved_tasks(folder)
         except PolyheadError as error:
             raise PolyheadError(f"{place}.teachers: {error.what}", remedy=error.remedy, file=error.file) from error
@@ -125,7 +126,7 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
             )
         for task, theirs in tasks.items():
             _see_that_it_fits(model, task, theirs, name)
-        found.append(Teacher(name, folder.resolve(), tasks))
+        found.append(Teacher(name, folder, tasks))
     everything = {task for teacher in found for task in teacher.tasks}
     for task in [*spec.heads, *spec.tasks]:
         if task not in everything:
@@ -210,7 +211,8 @@ def write_soft_labels(
     """
     if folder.parent.is_dir():
         remove_unfinished(folder.parent)
-    with whole(folder) as draft:
+    # Whoever finds the soft labels there must go on with the same random numbers as who wrote them.
+    with torch.random.fork_rng(devices=[]), whole(folder) as draft:
         draft.mkdir(parents=True)
         for number, teacher in enumerate(teachers):
             choices = {name: model.tasks[name].choices() for name in teacher.tasks}

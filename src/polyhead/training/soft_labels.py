@@ -39,7 +39,7 @@ class SoftWriter:
         Raises:
             PolyheadError: They are of another number or kind than those of the example before.
         """
-        parts = [np.ascontiguousarray(part) for part in soft]
+        parts = [np.asarray(part, order="C") for part in soft]
         kinds = [(part.dtype.str, part.ndim) for part in parts]
         if not self.examples:
             self.kinds, self.shapes = kinds, [[] for _ in parts]
@@ -50,7 +50,7 @@ class SoftWriter:
         self.examples.append(example)
         for part, shapes, stream in zip(parts, self.shapes, self.streams, strict=True):
             shapes.append(part.shape)
-            stream.write(part.data)
+            stream.write(part.tobytes())
 
     def __enter__(self) -> SoftWriter:
         return self
