@@ -20,6 +20,7 @@ import runs
 from conftest import SENTENCES, build_encoder, cells
 from killing import KILLED, Moment
 from polyhead import PolyheadError
+from polyhead.data.example import Tree, Value, WordLabels
 from polyhead.model import Model
 from polyhead.recipe import load_recipe
 from polyhead.stage import DistilSpec
@@ -93,6 +94,13 @@ def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> s
     return {name for name in one if not torch.equal(one[name], other[name])}
 
 
+def units(value: Value) -> list[Any]:
+    """What of a value may be right or wrong: a word's label or arc, or the whole."""
+    if isinstance(value, Tree):
+        return list(zip(value.heads, value.relations, strict=True))
+    return list(value) if isinstance(value, WordLabels) else [value]
+
+
 def test_a_student_of_another_size_answers_as_its_single_teachers_do(
     make: Callable[..., Path], tmp_path: Path, teachers: Path
 ) -> None:
@@ -110,8 +118,9 @@ def test_a_student_of_another_size_answers_as_its_single_teachers_do(
     theirs = {name: polyhead.load(teachers / name).words(texts) for name in ("grammar", "names", "mood")}
     for teacher, answers in (("grammar", ("upos", "tree")), ("names", ("entities",)), ("mood", ("sentiment",))):
         for answer in answers:
-            pairs = [(one[answer], other[answer]) for one, other in zip(ours, theirs[teacher], strict=True)]
-            assert sum(one == other for one, other in pairs) >= 7, (answer, pairs)
+            pairs = [both for one, other in zip(ours, theirs[teacher], strict=True)
+                     for both in zip(units(one[answer]), units(other[answer]), strict=True)]  # fmt: skip
+            assert sum(one == other for one, other in pairs) > 0.9 * len(pairs), (answer, pairs)
     assert not (run.folder / "soft").exists(), "a finished run needs no soft labels"
 
 
