@@ -111,7 +111,7 @@ def test_a_student_of_another_size_answers_as_its_single_teachers_do(
     swap_gold(recipe.parent)
     notes: list[str] = []
     run = train(recipe, tmp_path / "run", tell=notes.append)
-    assert any("pos, syntax learn from ../grammar" in note for note in notes)
+    assert any("../grammar teaches pos, syntax" in note for note in notes)
     assert run.model().encoder.width == 48
     texts = [[word[0] for word in cells(sentence)] for sentence, _ in SENTENCES]
     ours = polyhead.load(run.folder).words(texts)
@@ -274,6 +274,7 @@ def test_soft_labels_on_disk(tmp_path: Path) -> None:
     ("named", "extra", "what", "remedy"),
     [
         (["../gramar"], "", "no run", "path"),
+        (["../grammar", "../data/../grammar"], "", "names '../data/../grammar' twice", "once"),
         (["../data"], "", "/data' has not finished a stage", ""),
         (["../grammar", "../names"], 'heads = { mood = "moods" }', "no teacher has a task 'moods' for 'mood'", "pos"),
         (["../grammar"], 'heads = { mod = "pos" }', "distil.heads names 'mod'", "'mood'"),
@@ -395,6 +396,24 @@ def test_killed_anywhere_and_resumed_without_the_teachers(
     assert runs.differences(runs.outcome(run), runs.outcome(tmp_path / "straight")) == []
     for folder in (run, tmp_path / "straight"):
         assert not (folder / "soft").exists()
+
+
+def test_damaged_soft_labels_are_made_again(
+    make: Callable[..., Path], tmp_path: Path, context: ForkServerContext
+) -> None:
+    recipe = make(stage(["../mood"]), tasks=table("mood"))
+    run = tmp_path / "run"
+    assert killing.run(context, recipe, run, Moment("record Stepped learn 2")).status == KILLED
+    for name in ("lessons.json", "mood.0.examples.npy"):
+        (run / "soft" / "000" / name).unlink()
+        refused = killing.run(context, None, run)
+        assert refused.status == 1
+        assert "Soft labels of the run cannot be read" in refused.error
+        shutil.rmtree(run / "soft" / "000")
+        assert killing.run(context, None, run, Moment("record Stepped learn [34]")).status == KILLED
+    assert killing.run(context, None, run).error == ""
+    assert killing.run(context, recipe, tmp_path / "straight").error == ""
+    assert runs.differences(runs.outcome(run), runs.outcome(tmp_path / "straight")) == []
 
 
 @pytest.mark.parametrize("change", ["changed", "missing"])

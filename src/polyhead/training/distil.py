@@ -25,7 +25,7 @@ from polyhead.recipe import Recipe
 from polyhead.stage import DistilSpec, Stage
 from polyhead.tasks import Head, Task, describe_task
 from polyhead.training.prepare import TrainingSet
-from polyhead.training.soft_labels import SoftReader, SoftWriter
+from polyhead.training.soft_labels import SoftReader, SoftWriter, unreadable
 
 FOLDER = "soft"
 """The folder of an unfinished run that holds its soft labels."""
@@ -77,7 +77,7 @@ def see_teachers(recipe: Recipe, model: Model, run: Path) -> tuple[dict[str, str
         if stage.distil is None or soft_folder(run, number).is_dir():
             continue
         for teacher in find_teachers(recipe, number, model):
-            notes.append(f"stage {stage.name}: {', '.join(teacher.tasks)} learn from {teacher.name}")
+            notes.append(f"stage {stage.name}: {teacher.name} teaches {', '.join(teacher.tasks)}")
             notes += [note for name, task in teacher.tasks.items() for note in _gaps(model.tasks[name], task, teacher)]
             if str(teacher.folder) not in fingerprints:
                 fingerprints[str(teacher.folder)] = _fingerprint(teacher.folder)
@@ -108,13 +108,15 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
     spec = stage.distil
     assert spec is not None
     place = f"stages[{number + 1}].distil"
-    found = []
+    found: list[Teacher] = []
     for name in spec.teachers:
         try:
             folder = model_folder((recipe.base / Path(name).expanduser()).resolve())
             known = saved_tasks(folder)
         except PolyheadError as error:
             raise PolyheadError(f"{place}.teachers: {error.what}", remedy=error.remedy, file=error.file) from error
+        if folder in [teacher.folder for teacher in found]:
+            raise PolyheadError(f"{place}.teachers names {name!r} twice.", remedy="Name it once.")
         tasks = {
             task: known[spec.heads.get(task, task)] for task in _pupils(stage) if spec.heads.get(task, task) in known
         }
@@ -250,7 +252,15 @@ def _answers(
 
 def taught_tasks(folder: Path) -> list[str]:
     """The tasks that some teacher has labelled the texts for in this folder."""
-    return list(read_json(folder / _TABLE, "tasks")["tasks"])
+    return list(_teachers_by_task(folder))
+
+
+def _teachers_by_task(folder: Path) -> dict[str, list[int]]:
+    try:
+        found: dict[str, list[int]] = read_json(folder / _TABLE, "tasks")["tasks"]
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return found
 
 
 class Lessons:
@@ -263,7 +273,7 @@ class Lessons:
     """
 
     def __init__(self, folder: Path, spec: DistilSpec, scales: Mapping[str, float]) -> None:
-        tasks: dict[str, list[int]] = read_json(folder / _TABLE, "tasks")["tasks"]
+        tasks = _teachers_by_task(folder)
         self.spec = spec
         self.scales = scales
         self.readers = {n: [SoftReader(folder, f"{n}.{number}") for number in found] for n, found in tasks.items()}

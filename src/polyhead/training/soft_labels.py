@@ -16,6 +16,13 @@ from polyhead.files import read_json, write_json
 from polyhead.nn.soft import Soft
 
 
+def unreadable(folder: Path, error: Exception) -> PolyheadError:
+    """What is told where soft labels are damaged."""
+    return PolyheadError(
+        f"Soft labels of the run cannot be read: {error}.", file=folder, remedy="Delete this folder, and resume."
+    )
+
+
 class SoftWriter:
     """Writes the soft labels that one teacher gives for one task; use it as a context manager.
 
@@ -81,11 +88,7 @@ class SoftReader:
             examples = np.load(folder / f"{name}.examples.npy")
             self.parts = [_Part(folder, name, number, kind) for number, kind in enumerate(kinds)]
         except (OSError, ValueError) as error:
-            raise PolyheadError(
-                f"Soft labels of the run cannot be read: {error}.",
-                file=folder,
-                remedy="Delete this folder, and resume.",
-            ) from error
+            raise unreadable(folder, error) from error
         self.rows: Mapping[int, int] = {example: row for row, example in enumerate(examples.tolist())}
 
     def __contains__(self, example: int) -> bool:
