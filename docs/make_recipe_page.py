@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 from polyhead.data import DataSpec
 from polyhead.encoder_spec import EncoderSpec, StartSpec
 from polyhead.recipe import Recipe
-from polyhead.stage import AdapterSpec, Stage
+from polyhead.stage import AdapterSpec, DistilSpec, Stage
 from polyhead.tasks import TYPES, Task
 
 PAGE = Path(__file__).with_name("recipe.md")
@@ -87,6 +87,9 @@ def page() -> str:
         _table(_pydantic_rows(Stage)),
         '### `adapter`\n\nA table in a stage, such as `adapter = { kind = "lora", rank = 8 }`.\n',
         _table(_pydantic_rows(AdapterSpec)),
+        '### `distil`\n\nA table in a stage, such as `distil = { teachers = ["../runs/pos", "../runs/ner"] }`. '
+        "How it works is in [design.md](design.md#distillation).\n",
+        _table(_pydantic_rows(DistilSpec)),
     ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 

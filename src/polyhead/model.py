@@ -22,6 +22,7 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
+from polyhead.nn.soft import Soft
 from polyhead.tasks import TYPES, Head, LossSum, Task, describe_task, restore_task
 
 BEST = "best"
@@ -45,6 +46,40 @@ class Targets:
 
     rows: list[int]
     gold: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What teachers say of one task in a batch.
+
+    Attributes:
+        rows: The examples that they labelled, by their place in the batch.
+        soft: For each teacher what its head's ``soft`` gave for each of these.
+        share: What part of the task's loss the teachers are, gold being the rest. From 0 to 1.
+        temperature: That of the soft labels.
+        scale: What the teachers' loss is multiplied with, so that a batch usually has as many units of it as of gold.
+    """
+
+    rows: list[int]
+    soft: list[list[Soft]]
+    share: float
+    temperature: float
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a student wants to know from a teacher.
+
+    Attributes:
+        task: The teacher's task.
+        rows: The examples to label, by their place in the batch.
+        choices: The student's ``Task.choices``.
+    """
+
+    task: str
+    rows: list[int]
+    choices: list[str]
 
 
 class Model(nn.Module):
@@ -78,14 +113,55 @@ class Model(nn.Module):
         """How the encoder's layers become the one that a task's head reads; ``None`` if it reads the last."""
         return cast(LayerMix, self.mixes[name]) if name in self.mixes else None
 
-    def loss(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
-        """The loss of each task that some example of the batch carries; the batch is encoded once."""
+    def loss(
+        self, batch: Batch, targets: Mapping[str, Targets], lessons: Mapping[str, Lesson] | None = None
+    ) -> dict[str, LossSum]:
+        """The loss of each task that some example of the batch carries; the batch is encoded once.
+
+        Args:
+            batch: The examples.
+            targets: The gold of each task.
+            lessons: What teachers say, of the tasks that have some.
+        """
+        lessons = lessons or {}
+        names = [name for name, target in targets.items() if target.rows or name in lessons]
         with autocast(self.encoder.device, self.precision):
-            encoding = self._encode(batch, [name for name, target in targets.items() if target.rows])
+            encoding = self._encode(batch, names)
+            return {name: self._loss(name, encoding, targets[name], lessons.get(name)) for name in names}
+
+    def _loss(self, name: str, encoding: Encoding, target: Targets, lesson: Lesson | None) -> LossSum:
+        """The loss of a task from gold, from its teachers, or from both, each by its share."""
+        head = self.head(name)
+        gold = self._read(encoding, name, target.rows) if target.rows else None
+        if lesson is None:
+            assert gold is not None
+            return head.loss(gold, target.gold)
+        parts: list[tuple[float, LossSum]] = []
+        if gold is not None and lesson.share < 1:
+            parts.append((1 - lesson.share, head.loss(gold, target.gold)))
+        same = gold is not None and lesson.rows == target.rows
+        taught = gold if gold is not None and same else self._read(encoding, name, lesson.rows)
+        weight = lesson.share * lesson.scale / len(lesson.soft)
+        parts += [(weight, head.distil(taught, soft, lesson.temperature)) for soft in lesson.soft]
+        total = sum((share * loss.total for share, loss in parts), start=torch.zeros((), device=self.encoder.device))
+        return LossSum(total, sum(share * loss.units for share, loss in parts))
+
+    def soft(self, batch: Batch, questions: Mapping[str, Question], temperature: float) -> dict[str, list[Soft]]:
+        """The soft labels that students ask for; the batch is encoded once.
+
+        Args:
+            batch: The examples.
+            questions: By the student's task.
+            temperature: See ``Head.soft``.
+        """
+        with torch.inference_mode(), autocast(self.encoder.device, self.precision):
+            encoding = self._encode(batch, [asked.task for asked in questions.values()])
             return {
-                name: self.head(name).loss(self._read(encoding, name, target.rows), target.gold)
-                for name, target in targets.items()
-                if target.rows
+                name: self.head(asked.task).soft(
+                    self._read(encoding, asked.task, asked.rows), asked.choices, temperature
+                )
+                for name, asked in questions.items()
+                if asked.rows
             }
 
     def chance(self, batch: Batch, targets: Mapping[str, Targets]) -> dict[str, LossSum]:
@@ -167,20 +243,7 @@ class Model(nn.Module):
         Raises:
             PolyheadError: The folder holds no model, or one that a newer polyhead wrote.
         """
-        path = folder / "config.json"
-        try:
-            config = read_json(path)
-        except FileNotFoundError as error:
-            raise PolyheadError(
-                f"There is no model in {str(folder)!r}.", remedy="Give the folder of a run that has finished a stage."
-            ) from error
-        version = config.get("polyhead_format")
-        if not isinstance(version, int):
-            remedy = "Give the folder of a run, or the model folder in it."
-            raise PolyheadError("This is not a polyhead model: it has no 'polyhead_format'.", file=path, remedy=remedy)
-        if version > FORMAT:
-            raise PolyheadError(f"A newer polyhead wrote this model (format {version}).", remedy="Update polyhead.")
-        config = read_json(path, "encoder", "tasks", "info")
+        config = _config(folder)
         encoder = load_saved_encoder(folder / "encoder", config["encoder"])
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
@@ -211,11 +274,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
         found = hub.hub_id(place)
         instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
         raise PolyheadError(f"There is no run {str(folder)!r}.", remedy=f"Check the path.{instead}")
-    if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
-        raise PolyheadError(
-            f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
-        )
-    model = Model.load(folder / "model" if (folder / "model").is_dir() else folder)
+    model = Model.load(model_folder(folder))
     if best is not None:
         path = folder / BEST / "tasks.json"
         known = read_json(path) if path.exists() else {}
@@ -253,3 +312,45 @@ def _weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder of the model of a run; of a model folder itself.
+
+    Raises:
+        PolyheadError: There is no such folder, or the run has no model yet.
+    """
+    if not folder.is_dir():
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
+    if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
+        raise PolyheadError(
+            f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
+        )
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def saved_tasks(folder: Path) -> dict[str, Task]:
+    """The tasks of a model that ``Model.save`` wrote, without its weights.
+
+    Raises:
+        PolyheadError: The folder holds no model, or one that a newer polyhead wrote.
+    """
+    return {task.name: task for task in map(restore_task, _config(folder)["tasks"])}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = read_json(path)
+    except FileNotFoundError as error:
+        raise PolyheadError(
+            f"There is no model in {str(folder)!r}.", remedy="Give the folder of a run that has finished a stage."
+        ) from error
+    version = config.get("polyhead_format")
+    if not isinstance(version, int):
+        remedy = "Give the folder of a run, or the model folder in it."
+        raise PolyheadError("This is not a polyhead model: it has no 'polyhead_format'.", file=path, remedy=remedy)
+    if version > FORMAT:
+        raise PolyheadError(f"A newer polyhead wrote this model (format {version}).", remedy="Update polyhead.")
+    config = read_json(path, "encoder", "tasks", "info")
+    return config

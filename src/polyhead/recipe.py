@@ -22,7 +22,7 @@ from polyhead.encoder_spec import EncoderSpec, StartSpec, check_encoder, check_s
 from polyhead.errors import PolyheadError, in_recipe, nearest
 from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
-from polyhead.stage import STRICT, AdapterSpec, Stage
+from polyhead.stage import STRICT, AdapterSpec, DistilSpec, Stage
 from polyhead.tasks import Task, describe_task, make_task
 
 _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
@@ -114,7 +114,7 @@ class Recipe(BaseModel):
             **self._origin(),
             "data": data,
             "tasks": tasks,
-            "stages": [stage.model_dump(exclude_none=True) for stage in self.stages],
+            "stages": [_absolute_teachers(stage, self.base).model_dump(exclude_none=True) for stage in self.stages],
         }
         return tomli_w.dumps(whole)
 
@@ -282,6 +282,14 @@ def _check_stages(recipe: Recipe) -> None:
                 f"{place}.replay = {stage.replay} has nothing to replay: no earlier stage trains another task.",
                 remedy="Leave it out, or put a stage with other tasks before.",
             )
+        taught = () if stage.distil is None else (("heads", stage.distil.heads), ("tasks", stage.distil.tasks))
+        for key, names in taught:
+            for name in names:
+                if name not in stage.tasks:
+                    raise PolyheadError(
+                        f"{place}.distil.{key} names {name!r}, which is no task of the stage.",
+                        remedy=nearest(name, stage.tasks),
+                    )
         if stage.adapter is not None and (stage.freeze != "nothing" or stage.thaw is not None):
             key = "thaw" if stage.thaw is not None else "freeze"
             raise PolyheadError(
@@ -313,7 +321,18 @@ def _explain(error: ValidationError) -> PolyheadError:
 
 def _place(loc: tuple[int | str, ...]) -> list[int | str]:
     """Where a complaint is, without pydantic's marks for the kinds that a value may be of."""
-    marks = ("EncoderSpec", "AdapterSpec", "str", "float", "constrained-", "int", "literal[", "list[", "dict[")
+    marks = (
+        "EncoderSpec",
+        "AdapterSpec",
+        "DistilSpec",
+        "str",
+        "float",
+        "constrained-",
+        "int",
+        "literal[",
+        "list[",
+        "dict[",
+    )
     named = 2 if loc[0] in ("data", "tasks") else 1  # the user's own names are no marks
     return [*loc[:named], *(p for p in loc[named:] if isinstance(p, int) or not p.startswith(marks))]
 
@@ -326,8 +345,8 @@ def _model_at(place: list[int | str]) -> type[BaseModel] | None:
     """The table at a place, if it is one of the recipe's own kinds of table."""
     if not place:
         return Recipe
-    if place[0] == "stages" and place[2:] == ["adapter"]:
-        return AdapterSpec
+    if place[0] == "stages" and place[2:] in (["adapter"], ["distil"]):
+        return AdapterSpec if place[2] == "adapter" else DistilSpec
     depth = 1 if place[0] in ("encoder", "start") else 2
     known: dict[int | str, type[BaseModel]] = {
         "encoder": EncoderSpec,
@@ -360,3 +379,10 @@ def _absolute(spec: DataSpec, base: Path) -> dict[str, Any]:
 
     dumped = spec.model_dump(exclude_none=True)
     return {k: resolve(v) if k in ("train", "dev", "test") else v for k, v in dumped.items()}
+
+
+def _absolute_teachers(stage: Stage, base: Path) -> Stage:
+    if stage.distil is None:
+        return stage
+    teachers = [str((base / Path(one).expanduser()).resolve()) for one in stage.distil.teachers]
+    return stage.model_copy(update={"distil": stage.distil.model_copy(update={"teachers": teachers})})

@@ -27,6 +27,42 @@ class AdapterSpec(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="The share of the adapter's input that is dropped.")
 
 
+class DistilSpec(BaseModel):
+    """What earlier runs teach: the stage's tasks also learn from the soft labels that these give its training texts."""
+
+    model_config = STRICT
+
+    teachers: list[str] = Field(
+        min_length=1,
+        description="The runs, or folders of models, that teach; each task learns from all of them that have a task of "
+        "its name, and from gold alone if none has.",
+    )
+    heads: dict[str, str] = Field(
+        default_factory=dict,
+        description="For a task that is called otherwise in the teachers: its name there.",
+    )
+    tasks: list[str] = Field(
+        default_factory=list,
+        description="The tasks that learn from teachers; by default all of the stage that some teacher has.",
+    )
+    share: Literal["anneal"] | Annotated[float, Field(gt=0, le=1)] = Field(
+        default="anneal",
+        description="What share of a task's loss comes from its teachers, the rest being from gold: falling from 1 to "
+        "0 over the stage (anneal, Clark et al. 2019), or this number throughout; at 1 gold is not looked at.",
+    )
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="What teachers' and student's logits are divided by before they are compared (Hinton et al. 2015); "
+        "above 1, unlikely labels count for more.",
+    )
+    texts: Literal["own", "all"] = Field(
+        default="own",
+        description="Which training texts a teacher labels for a task: those of the task's own dataset, with gold or "
+        "without; or those of all the stage's datasets that the task can read.",
+    )
+
+
 class Stage(BaseModel):
     """A ``[[stages]]`` table: which tasks learn together, for how long and how."""
 
@@ -145,6 +181,9 @@ class Stage(BaseModel):
     dropout: float | None = Field(default=None, ge=0, lt=1, description="The encoder's dropout; by default its own.")
     patience: int | None = Field(
         default=None, ge=1, description="Stop after this many epochs without a better mean score on the dev splits."
+    )
+    distil: DistilSpec | None = Field(
+        default=None, description="Distillation: the tasks also learn from what earlier runs answer, see below."
     )
     keep: Literal["best", "last"] = Field(
         default="best",

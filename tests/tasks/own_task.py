@@ -11,6 +11,7 @@ from torch import nn
 
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
 from polyhead.tasks import Head, LossSum, Task, learnt
 
 
@@ -30,6 +31,9 @@ class Loudness(Task):
 
     def target(self, example: Example) -> Any | None:
         return list(self.counts).index(str(example.layers[self.layer])) if self.carries(example) else None
+
+    def choices(self) -> list[str]:
+        return list(self.counts)
 
     def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
         right = sum(e.layers[self.layer] == p for e, p in zip(examples, predicted, strict=True))
@@ -56,3 +60,10 @@ class LoudnessHead(Head):
     def predict(self, encoding: Encoding) -> list[Prediction]:
         best, index = self(encoding).softmax(1).max(1)
         return [Prediction(self.labels[i], c) for i, c in zip(index.tolist(), best.tolist(), strict=True)]
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        chances = torch.softmax(self(encoding) / temperature, dim=1)
+        return per_example(keep(translate(chances, self.labels, choices)), [1] * len(encoding))
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        return LossSum(soft_loss(self(encoding), soft, temperature), len(soft))

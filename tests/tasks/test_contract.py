@@ -18,7 +18,7 @@ from conftest import SENTENCES, cells
 from polyhead.data.bio import to_spans
 from polyhead.data.example import Example, Labels, Prediction, Spans, Tree, Value, WordLabels
 from polyhead.errors import PolyheadError
-from polyhead.model import Model, Targets
+from polyhead.model import Lesson, Model, Question, Targets
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces
 from polyhead.predict import answer
@@ -329,6 +329,91 @@ def test_every_labelled_type_learns_something_beforehand(labelled: Case) -> None
 def test_a_type_without_a_layer_takes_none() -> None:
     with pytest.raises(PolyheadError, match=r"tasks\.it\.layer = 'upos': the type learns no layer"):
         make_task("it", {"type": "masked-lm", "data": "d", "layer": "upos"})
+
+
+def _soft(model: Model, examples: Sequence[Example], rows: list[int], temperature: float) -> tuple[Any, list[Any]]:
+    batch = model.encoder.collate(model.encoder.tokenise(examples))
+    asked = {"it": Question("it", rows, model.tasks["it"].choices())}
+    return batch, model.soft(batch, asked, temperature)["it"]
+
+
+def _gradient(model: Model, batch: Any, lesson: Lesson) -> float:
+    """The length of the gradient of all weights when a model learns from a lesson alone."""
+    loss = model.loss(batch, {"it": Targets([], [])}, {"it": lesson})["it"]
+    grads = torch.autograd.grad(loss.total, list(model.parameters()), allow_unused=True)
+    return float(sum(grad.square().sum() for grad in grads if grad is not None)) ** 0.5
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
+    case: Case, tiny_encoder: Path, temperature: float
+) -> None:
+    """Half trained, so that nobody is sure of anything; another teacher is something to learn from."""
+    torch.manual_seed(11)
+    model = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
+    batch, soft = _soft(model, case.examples, list(range(8)), temperature)
+    loss = model.loss(batch, {"it": Targets([], [])}, {"it": Lesson(list(range(8)), [soft], 1.0, temperature)})["it"]
+    units = sum(model.tasks["it"].units(example) for example in case.examples)
+    assert loss.units in (units, len(case.examples))
+    assert abs(loss.total.item()) < 1e-4
+    still = _gradient(model, batch, Lesson(list(range(8)), [soft], 1.0, temperature))
+    other = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
+    _, elsewhere = _soft(other, case.examples, list(range(8)), temperature)
+    lesson = Lesson(list(range(8)), [elsewhere], 1.0, temperature)
+    assert float(model.loss(batch, {"it": Targets([], [])}, {"it": lesson})["it"].total) > 0.01
+    moved = _gradient(model, batch, lesson)
+    assert still < 1e-3 * moved
+
+
+def test_the_student_of_a_perfect_teacher_is_perfect(case: Case, model: Model, tiny_encoder: Path) -> None:
+    """The teacher has overfitted the eight examples; the student, of other random weights, sees no gold."""
+    torch.manual_seed(13)
+    student = Model(load_encoder(str(tiny_encoder)), {"it": case.task()})
+    student.encoder.set_dropout(0.0)
+    rows = list(range(8))
+    batch, soft = _soft(model, case.examples, rows, 1.0)
+    optimizer = torch.optim.Adam(student.parameters(), lr=4e-3)
+    student.train()
+    for _ in range(100):
+        optimizer.zero_grad()
+        total, units = student.loss(batch, {"it": Targets([], [])}, {"it": Lesson(rows, [soft], 1.0, 1.0)})["it"]
+        (total / units).backward()
+        optimizer.step()
+    task = model.tasks["it"]
+    predicted = [prediction.value for prediction in _answers(student.eval(), case.examples)]
+    assert task.score(case.examples, predicted)[task.metric] == pytest.approx(1.0, abs=0.01)
+
+
+def test_soft_labels_do_not_depend_on_gold_or_neighbours(case: Case, model: Model) -> None:
+    _, whole = _soft(model, case.examples, list(range(8)), 2.0)
+    bare = [replace(example, layers={}) for example in case.examples]
+    for row in (0, 5):
+        _, (alone,) = _soft(model, bare[row : row + 1], [0], 2.0)
+        _, (among,) = _soft(model, bare, [row], 2.0)
+        for one in (alone, among):
+            assert len(one) == len(whole[row])
+            for a, b in zip(one, whole[row], strict=True):
+                assert a.shape == b.shape
+                assert a.dtype == b.dtype
+                assert a == pytest.approx(b, abs=1e-4, nan_ok=True)
+
+
+def test_gold_and_teachers_count_by_their_shares(case: Case, tiny_encoder: Path) -> None:
+    """In evaluation mode, so that nothing is dropped; two teachers count half each."""
+    torch.manual_seed(17)
+    model, one, two = (Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval() for _ in range(3))
+    batch, gold = _batch(model, case.examples, model.tasks["it"])
+    rows = [1, 2, 6]
+    softs = [_soft(teacher, case.examples, rows, 2.0)[1] for teacher in (one, two)]
+
+    def loss(share: float, softs: list[Any], scale: float = 1.0) -> float:
+        lesson = Lesson(rows, softs, share, 2.0, scale)
+        return float(model.loss(batch, {"it": gold}, {"it": lesson})["it"].total)
+
+    alone = float(model.loss(batch, {"it": gold})["it"].total)
+    taught = [loss(1.0, [soft]) for soft in softs]
+    assert loss(0.3, softs[:1]) == pytest.approx(0.7 * alone + 0.3 * taught[0], rel=1e-4)
+    assert loss(0.3, softs, 5.0) == pytest.approx(0.7 * alone + 0.3 * 5 * sum(taught) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("type_name", TYPES)

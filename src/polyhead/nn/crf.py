@@ -100,7 +100,7 @@ class Crf(nn.Module):
         return viterbi(scores, mask, self.follow, self.first)
 
     def marginals(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """The probability of each tag at each word, given the whole text (forward and backward sums; Rabiner 1989).
+        """The probability of each tag at each word, given the whole text.
 
         Args:
             scores: Shape (batch, words, tags).
@@ -109,15 +109,26 @@ class Crf(nn.Module):
         Returns:
             Shape (batch, words, tags); of no meaning where there is no word.
         """
-        before = [scores[:, 0] + self.first]  # (batch, tags) each: all ways up to a word
+        return self.log_marginals(scores, mask).exp()
+
+    def log_marginals(self, scores: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+        """The logarithm of ``marginals`` (forward and backward sums of logarithms; Rabiner 1989).
+
+        Args:
+            scores: Shape (batch, words, tags).
+            mask: Shape (batch, words).
+            temperature: What all scores, those of transitions included, are divided by.
+        """
+        scores, follow = scores / temperature, self.follow / temperature
+        before = [scores[:, 0] + self.first / temperature]  # (batch, tags) each: all ways up to a word
         for step in range(1, scores.shape[1]):
-            reach = torch.logsumexp(before[-1][:, :, None] + self.follow, dim=1) + scores[:, step]
+            reach = torch.logsumexp(before[-1][:, :, None] + follow, dim=1) + scores[:, step]
             before.append(torch.where(mask[:, step, None], reach, before[-1]))
         after = [torch.zeros_like(before[0])]  # all ways on from a word
         for step in range(scores.shape[1] - 1, 0, -1):
-            onward = torch.logsumexp(self.follow + (scores[:, step] + after[-1])[:, None], dim=2)
+            onward = torch.logsumexp(follow + (scores[:, step] + after[-1])[:, None], dim=2)
             after.append(torch.where(mask[:, step, None], onward, after[-1]))
-        return torch.softmax(torch.stack(before, 1) + torch.stack(after[::-1], 1), dim=2)
+        return torch.log_softmax(torch.stack(before, 1) + torch.stack(after[::-1], 1), dim=2)
 
     def _score(self, scores: Tensor, mask: Tensor, tags: Tensor) -> Tensor:
         emitted = scores.gather(2, tags[:, :, None])[:, :, 0] * mask  # (batch, words)

@@ -251,7 +251,7 @@ class Encoder(nn.Module):
         """
         folder.mkdir(parents=True, exist_ok=True)
         weights = None
-        if getattr(self._config, "is_encoder_decoder", False):
+        if getattr(self.config, "is_encoder_decoder", False):
             weights = {f"encoder.{name}": tensor for name, tensor in self.transformer.state_dict().items()}
         self.transformer.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]
         self.tokenizer.save(folder, self.window)

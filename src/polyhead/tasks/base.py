@@ -19,6 +19,7 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
+from polyhead.nn.soft import Soft
 
 
 class LossSum(NamedTuple):
@@ -26,11 +27,12 @@ class LossSum(NamedTuple):
 
     Attributes:
         total: Summed over units. A scalar.
-        units: How many units it was summed over: words for word-level heads, texts for text-level ones.
+        units: How many units it was summed over: words for word-level heads, texts for text-level ones. Where gold
+            and a teacher both count, those of each by its share, perhaps no whole number.
     """
 
     total: Tensor
-    units: int
+    units: float
 
 
 class Packing(NamedTuple):
@@ -162,6 +164,13 @@ class Task(ABC):
         """The labels that ``prepare`` learnt; none if the type has none."""
         return list(getattr(self, self.inventory)) if self.inventory else []
 
+    def choices(self) -> list[str]:
+        """The names of what the head gives probabilities to, in its order; none if it gives none.
+
+        A student and its teacher match their soft labels by these names.
+        """
+        return []
+
     def carries(self, example: Example) -> bool:
         """Whether the example has this task's layer."""
         return self.layer in example.layers
@@ -262,6 +271,28 @@ class Head(nn.Module, ABC):
         named stand for no labels, and are taken whole.
         """
         return {}
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """What a student may learn from this head: for each example the same number of arrays.
+
+        A type that has neither this nor :meth:`distil` can be neither teacher nor student.
+
+        Args:
+            encoding: The encoding of some examples, with or without gold.
+            choices: The ``Task.choices`` of the student, in whose order its soft labels must be.
+            temperature: What logits are divided by: above 1, soft labels are softer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no soft labels")
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """As :meth:`loss`, with a teacher's soft labels in the place of gold: 0 where the two agree.
+
+        Args:
+            encoding: The encoding of some examples, with or without gold.
+            soft: What :meth:`soft` of the teacher's head gave for each.
+            temperature: The same as then.
+        """
+        raise NotImplementedError(f"{type(self).__name__} learns from no soft labels")
 
 
 def linear_axes(name: str, labels: Sequence[str]) -> dict[str, dict[int, list[str]]]:

@@ -16,6 +16,7 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_label_sets, tally_labels
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft, binary_soft_loss, keep, per_example, soft_loss, translate
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
 
 
@@ -73,6 +74,10 @@ class Classification(Task):
                     raise unknown_label(self, example, label, split, self.labels)
         return []
 
+    def choices(self) -> list[str]:
+        """The labels."""
+        return self.labels
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``accuracy`` and ``macro_f1``; for several labels also ``micro_f1``."""
         gold = [example.layers[self.layer] for example in examples]
@@ -117,6 +122,24 @@ class ClassificationHead(Head):
             index = torch.tensor(targets, device=logits.device)
             total = nn.functional.cross_entropy(logits, index, reduction="sum")
         return LossSum(total, len(targets))
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """The probabilities of labels; of several labels that of each, NaN for those that are not known here."""
+        logits = self(encoding) / temperature
+        if not self.several:
+            return per_example(keep(translate(logits.softmax(1), self.labels, choices)), [1] * len(logits))
+        known = torch.tensor([label in self.labels for label in choices], device=logits.device)
+        chances = translate(torch.sigmoid(logits), self.labels, choices).masked_fill(~known, torch.nan)
+        return [(row,) for row in chances.numpy(force=True)]
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """The Kullback-Leibler divergence from the teacher; of several labels its sum over labels."""
+        logits = self(encoding)
+        if not self.several:
+            return LossSum(soft_loss(logits, soft, temperature), len(soft))
+        target = torch.from_numpy(np.stack([one[0] for one in soft])).to(logits.device)
+        total = binary_soft_loss(logits, target, temperature)
+        return LossSum(total, len(soft))
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The most probable label and its probability; for several labels those above one half.

@@ -15,6 +15,7 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_words
 from polyhead.nn.edits import apply, script
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft
 from polyhead.nn.words import IGNORE
 from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
 from polyhead.tasks.tagging import TaggingHead
@@ -69,6 +70,10 @@ class Lemmatization(Task):
         unseen = sum(int((gold == IGNORE).sum()) for gold in golds) - lacking
         return unseen_note(self, unseen, "an edit script", split)
 
+    def choices(self) -> list[str]:
+        """The edit scripts."""
+        return self.scripts
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``accuracy`` over words that have a lemma."""
         return tally_words([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
@@ -107,6 +112,14 @@ class LemmatizationHead(Head):
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
         """Cross entropy over words that have a lemma."""
         return self.choose.loss(encoding, targets)
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """The probabilities of each word's edit scripts: the largest, and the sum of the others."""
+        return self.choose.soft(encoding, choices, temperature)
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """The Kullback-Leibler divergence from the teacher, summed over words."""
+        return self.choose.distil(encoding, soft, temperature)
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The lemma of each word."""

@@ -16,6 +16,7 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_spans
 from polyhead.nn.crf import Crf, iob2_transitions, viterbi
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft, divergence, keep, per_example, soft_loss, translate
 from polyhead.nn.words import WordClassifier, word_loss
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
 
@@ -76,6 +77,10 @@ class Ner(Task):
                     raise unknown_label(self, example, span.label, split, self.labels, span.start)
         return []
 
+    def choices(self) -> list[str]:
+        """The tags."""
+        return self.tags
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``."""
         return tally_spans([self._gold(example) for example in examples], cast(Sequence[Spans], predicted))
@@ -112,6 +117,23 @@ class NerHead(Head):
         padded = encoding.pad(gold[:, None])[:, :, 0]
         return LossSum(self.crf.loss(encoding.pad(logits), encoding.word_mask, padded), len(gold))
 
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """The probabilities of each word's tags; with a CRF given the whole text, its scores over the temperature."""
+        chances = self._chances(encoding, self.classify(encoding), temperature)
+        return per_example(keep(translate(chances, self.tags, choices)), encoding.counts)
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """The Kullback-Leibler divergence from the teacher, summed over words.
+
+        With a CRF the student's tags have their probabilities given the whole text, too, with gradients through the
+        forward and backward sums (posterior distillation of structures, Wang et al. 2020).
+        """
+        logits = self.classify(encoding)
+        if self.crf is None or not len(logits):
+            return LossSum(soft_loss(logits, soft, temperature), len(logits))
+        found = self.crf.log_marginals(encoding.pad(logits), encoding.word_mask, temperature)[encoding.word_mask]
+        return LossSum(temperature**2 * divergence(found, soft), len(logits))
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities.
 
@@ -132,11 +154,12 @@ class NerHead(Head):
             axes |= {"crf.soft_follow": {0: self.tags, 1: self.tags}, "crf.soft_first": {0: self.tags}}
         return axes
 
-    def _chances(self, encoding: Encoding, logits: Tensor) -> Tensor:
+    def _chances(self, encoding: Encoding, logits: Tensor, temperature: float = 1.0) -> Tensor:
         """The probability of each tag of each word. Shape (all words, tags)."""
-        if self.crf is None:
-            return torch.softmax(logits, dim=1)
-        return self.crf.marginals(encoding.pad(logits), encoding.word_mask)[encoding.word_mask]
+        if self.crf is None or not len(logits):
+            return torch.softmax(logits / temperature, dim=1)
+        mask = encoding.word_mask
+        return self.crf.log_marginals(encoding.pad(logits), mask, temperature)[mask].exp()
 
     def _decode(self, encoding: Encoding, scores: Tensor, free: Tensor) -> Tensor:
         """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""

@@ -19,6 +19,7 @@ from polyhead.metrics import Tally, tally_trees
 from polyhead.nn.biaffine import ArcScorer, Perceptron, RelationScorer
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.mst import decode
+from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
 from polyhead.nn.words import IGNORE
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unseen_note
 
@@ -91,6 +92,10 @@ class Parsing(Task):
         unseen = sum(relation not in self._index for tree in trees for relation in tree.relations)
         return unseen_note(self, unseen, "a relation", split)
 
+    def choices(self) -> list[str]:
+        """The relations."""
+        return self.relations
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``uas``, ``las`` (with subtypes), ``las_universal`` (the official scorer's, without) and ``clas``."""
         return tally_trees([self._gold(example) for example in examples], cast(Sequence[Tree], predicted))
@@ -135,6 +140,30 @@ class ParsingHead(Head):
         labels = self.labels(dependents, heads(gold_heads)).float()
         label_loss = nn.functional.cross_entropy(labels, gold_relations, reduction="sum", ignore_index=IGNORE)
         return LossSum(arc_loss + label_loss, len(gold_heads))
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """The probabilities of each word's heads, its best head, and the probabilities of the relation to that one."""
+        scores, dependents, heads = self._score(encoding)
+        chances = torch.softmax(scores / temperature, dim=1)
+        best = scores.argmax(dim=1)
+        logits = self.labels(dependents, heads(best)).float()
+        relations = keep(translate(torch.softmax(logits / temperature, dim=1), self.relations, choices))
+        out: list[Soft] = []
+        start = 0
+        for count, relation in zip(encoding.counts, per_example(relations, encoding.counts), strict=True):
+            arcs = keep(chances[start : start + count, : count + 1])
+            out.append((*arcs, best[start : start + count].numpy(force=True), *relation))
+            start += count
+        return out
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """The divergences from the teacher's heads, and from its relations to the heads that it likes best."""
+        scores, dependents, heads = self._score(encoding)
+        best = torch.from_numpy(np.concatenate([one[2] for one in soft])).to(scores.device)
+        arc_loss = soft_loss(scores, [one[:2] for one in soft], temperature)
+        labels = self.labels(dependents, heads(best)).float()
+        label_loss = soft_loss(labels, [one[3:] for one in soft], temperature)
+        return LossSum(arc_loss + label_loss, len(best))
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The best tree with one root; a word's confidence is the probability of its arc and relation."""

@@ -16,6 +16,7 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import regression
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft
 from polyhead.tasks.base import Head, LossSum, Task, learnt
 
 LOG_BOUND = 6.0
@@ -101,6 +102,27 @@ class RegressionHead(Head):
         """Bounded, so that one outlier after a good fit cannot swamp every other gradient. Shape (batch,)."""
         log_variance: Tensor = self.doubt(sentence)[:, 0].float()
         return log_variance.clamp(-LOG_BOUND, LOG_BOUND)
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:  # noqa: ARG002
+        """The number, and the logarithm of its error's variance, both in the data's own unit; no temperature."""
+        sentence = encoding.sentence
+        number = self.number(sentence)[:, 0].float() * self.spread + self.mean
+        log_variance = self._log_variance(sentence) + 2 * math.log(self.spread)
+        return [(row,) for row in torch.stack([number, log_variance], dim=1).numpy(force=True)]
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:  # noqa: ARG002
+        """Squared error to the teacher's number, plus the divergence of its Gaussian from the teacher's.
+
+        As in ``loss`` the second learns how far off the number may be, without a pull on the number.
+        """
+        sentence = self.dropout(encoding.sentence)
+        number = self.number(sentence)[:, 0].float()  # (batch,)
+        log_variance = self._log_variance(sentence.detach())
+        taught = torch.from_numpy(np.stack([one[0] for one in soft])).to(number.device)  # (batch, 2)
+        squared = (number - (taught[:, 0] - self.mean) / self.spread).square()
+        log_ratio = taught[:, 1] - 2 * math.log(self.spread) - log_variance
+        doubt = 0.5 * (log_ratio.exp() - 1 - log_ratio + squared.detach() * torch.exp(-log_variance))
+        return LossSum((squared + doubt).sum(), len(soft))
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The number; its confidence is the chance that the truth lies within half a spread of the training data."""

@@ -15,6 +15,7 @@ from polyhead.data.example import Example, Prediction, Value, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_words
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
 from polyhead.nn.words import IGNORE, WordClassifier, word_loss
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label, unseen_note
 
@@ -76,6 +77,10 @@ class Tagging(Task):
                 unseen += 1
         return unseen_note(self, unseen, "a label", split)
 
+    def choices(self) -> list[str]:
+        """The labels."""
+        return self.labels
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``accuracy`` over words that have gold."""
         return tally_words([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
@@ -105,6 +110,16 @@ class TaggingHead(Head):
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
         """Cross entropy over words that have gold."""
         return LossSum(*word_loss(self.classify(encoding), targets))
+
+    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
+        """The probabilities of each word's labels."""
+        chances = torch.softmax(self.classify(encoding) / temperature, dim=1)
+        return per_example(keep(translate(chances, self.labels, choices)), encoding.counts)
+
+    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
+        """The Kullback-Leibler divergence from the teacher, summed over words."""
+        total = soft_loss(self.classify(encoding), soft, temperature)
+        return LossSum(total, sum(encoding.counts))
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The most probable label of each word."""

@@ -23,11 +23,12 @@ from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.stage import Stage
 from polyhead.tasks import LossSum
 from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
+from polyhead.training.distil import Lessons, find_teachers, soft_folder, taught_tasks, write_soft_labels
 from polyhead.training.features import features_of
 from polyhead.training.learning import NOTHING, frozen_at, last_frozen
 from polyhead.training.optim import Optimizer
 from polyhead.training.plan import Plan
-from polyhead.training.prepare import Material, TrainingSet
+from polyhead.training.prepare import Material, Taught, TrainingSet
 from polyhead.training.records import Cosine, EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.weighting import Cosines, make_weighting
 
@@ -72,6 +73,7 @@ class Training:
         self.lost = 0
         self.tell: Callable[[str], object] = lambda _: None
         """Called with each note on what a stage does beside training."""
+        self.lessons: Lessons | None = None
         if saved and not self.progress.step:  # between two stages; inside one, see _stage
             model.load_state_dict(saved.weights)
 
@@ -82,14 +84,17 @@ class Training:
     def records(self) -> Iterator[Record]:
         """Train, stage by stage. The state is whole whenever a record comes out."""
         for number in range(self.progress.stage, len(self.recipe.stages)):
+            self._ask_teachers(number)  # of all stages first: what they lack is told before anything is learnt
+        for number in range(self.progress.stage, len(self.recipe.stages)):
             yield from self._stage(self.recipe.stages[number])
 
     def _stage(self, stage: Stage) -> Iterator[Record]:
         progress = self.progress
-        again = replayed_tasks(self.recipe, progress.stage)
-        tasks = [*stage.tasks, *again]
-        examples = self.material.training_set(*([self.model.tasks[n] for n in names] for names in (stage.tasks, again)))
+        tasks = [*stage.tasks, *replayed_tasks(self.recipe, progress.stage)]
+        labels = soft_folder(self.folder, progress.stage)
+        examples = self._examples(progress.stage, taught_tasks(labels) if stage.distil else ())
         plan = Plan(stage, examples, (self.recipe.seed, progress.stage))
+        self.lessons = Lessons(labels, stage.distil, plan.soft_scales) if stage.distil else None
         self._prepare(stage, plan, tasks)
         yield StageStarted(
             stage.name, tasks, plan.drawn, examples.left_out, stage.epochs, plan.steps, progress.step, self.learning
@@ -98,6 +103,22 @@ class Training:
             yield from self._epoch(stage, plan)
             yield self._end_epoch(stage, tasks)
         yield self._end_stage(stage)
+
+    def _examples(self, number: int, taught: Sequence[str]) -> TrainingSet:
+        """What a stage, counted from 0, learns from, if teachers label texts for these tasks."""
+        stage = self.recipe.stages[number]
+        own, again = ([self.model.tasks[n] for n in ns] for ns in (stage.tasks, replayed_tasks(self.recipe, number)))
+        everywhere = stage.distil is not None and stage.distil.texts == "all"
+        return self.material.training_set(own, again, Taught(taught, everywhere))
+
+    def _ask_teachers(self, number: int) -> None:
+        """Write the soft labels of a stage, counted from 0, if it has teachers and they are not there yet."""
+        spec, labels = self.recipe.stages[number].distil, soft_folder(self.folder, number)
+        if spec is None or labels.is_dir():
+            return
+        teachers = find_teachers(self.recipe, number, self.model)
+        taught = [name for name in self.model.tasks if any(name in teacher.tasks for teacher in teachers)]
+        write_soft_labels(labels, teachers, self._examples(number, taught), spec, self.model)
 
     def _prepare(self, stage: Stage, plan: Plan, tasks: list[str]) -> None:
         """Set up what the stage learns, and how; in the middle of a stage, as it was when it was saved."""
@@ -114,7 +135,6 @@ class Training:
         layers = encoder.depth - 1
         encoder.freeze(last_frozen(stage, layers))  # what may learn sooner or later
         weights_of = dict(encoder.named_parameters())
-        self.shared = [p for p in encoder.parameters() if p.requires_grad]
         self.learning = {
             "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
             "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
@@ -122,6 +142,7 @@ class Training:
         only_layers = all(model.tasks[name].annotates for name in tasks)  # else any piece may be asked for
         if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers:
             narrow(encoder.transformer, self._pieces_used(plan))
+        self.shared = [p for p in encoder.parameters() if p.requires_grad]
         weights = {name: stage.weights.get(name, model.tasks[name].weight) for name in tasks}
         if stage.normalise == "chance":
             progress.chance = progress.chance or self._chance(plan, tasks)
@@ -147,7 +168,7 @@ class Training:
         """For each task the loss per unit of a head that knows nothing, over the first batches that carry it."""
         self.model.eval()
         total: dict[str, float] = {}
-        units: dict[str, int] = {}
+        units: dict[str, float] = {}
         for rows in plan.epoch(0):
             wanted = [name for name in tasks if units.get(name, 0) < CHANCE_UNITS]
             if not wanted:
@@ -220,7 +241,10 @@ class Training:
         self, examples: TrainingSet, rows: NDArray[np.int64], scale: float, *, measure: bool
     ) -> tuple[dict[str, LossSum], Cosines]:
         """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
-        losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)))
+        assert self.optimizer is not None
+        done = self.progress.step / max(1, self.optimizer.steps)
+        lessons = self.lessons.of(rows, done) if self.lessons else {}
+        losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)), lessons)
         shared = [p for p in self.shared if p.requires_grad]
         return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
 

@@ -56,16 +56,24 @@ class Plan:
         """The examples that an epoch goes through, those that come twice counted twice."""
         return self._counted[2]
 
+    @property
+    def soft_scales(self) -> dict[str, float]:
+        """For each task that has teachers its units with gold in a batch, over those that the teachers label."""
+        soft = self._counted[3]
+        return {name: self.usual[name] / units for name, units in soft.items() if units}
+
     @cached_property
-    def _counted(self) -> tuple[int, dict[str, float], int]:
+    def _counted(self) -> tuple[int, dict[str, float], int, dict[str, float]]:
         steps = batches = drawn = 0
-        units = dict.fromkeys(self.examples.units, 0)
+        units, soft = dict.fromkeys(self.examples.units, 0), dict.fromkeys(self.examples.soft_units, 0)
         for number in range(self.stage.epochs):
             epoch = self.epoch(number)
             steps += -(-len(epoch) // self.stage.accumulate)
             batches += len(epoch)
             examples = np.concatenate(epoch)
             drawn = len(examples)
-            for name, counts in self.examples.units.items():
-                units[name] += int(counts[examples].sum())
-        return steps, {name: total / batches for name, total in units.items()}, drawn
+            for found, table in ((units, self.examples.units), (soft, self.examples.soft_units)):
+                for name, counts in table.items():
+                    found[name] += int(counts[examples].sum())
+        usual, soft_usual = ({name: total / batches for name, total in found.items()} for found in (units, soft))
+        return steps, usual, drawn, soft_usual

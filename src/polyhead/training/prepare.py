@@ -161,6 +161,8 @@ class TrainingSet:
         left_out: How many examples carry no layer of the stage's tasks.
         replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
         blocks: For each task that learns from blocks which examples these are; they come after all others.
+        examples: The examples themselves.
+        soft_units: For each task that has teachers the units of each example that these label, 0 for others.
     """
 
     sizes: list[int]
@@ -172,6 +174,8 @@ class TrainingSet:
     left_out: int = 0
     replayed: frozenset[int] = frozenset()
     blocks: Mapping[str, OwnBlocks] = field(default_factory=dict)
+    examples: Sequence[Example] = ()
+    soft_units: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def pieces(self) -> NDArray[np.int64]:
@@ -216,6 +220,38 @@ class _Chain(Sequence[Pieces]):
         return self.parts[part][index - (self.ends[part - 1] if part else 0)]
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Which tasks of a stage learn from teachers too.
+
+    Attributes:
+        tasks: Their names.
+        everywhere: Whether the texts of all the stage's datasets are labelled for them, or only of their own.
+    """
+
+    tasks: Sequence[str]
+    everywhere: bool = False
+
+
+class _Reader:
+    """Which texts a task's teachers can label.
+
+    Args:
+        task: The task.
+        dataset: What it learns from.
+    """
+
+    def __init__(self, task: Task, dataset: Dataset) -> None:
+        self.task = task
+        self.pairs = any(example.pair is not None for example in dataset.splits["train"] if task.carries(example))
+
+    def units(self, example: Example) -> int:
+        """The words, or 1 for a text; 0 if the task cannot read the example."""
+        if (example.pair is not None) != self.pairs:
+            return 0
+        return len(example.words) if self.task.words else 1
+
+
 @dataclass
 class Material:
     """Everything a run reads: datasets, and each split's pieces, made when first asked for.
@@ -244,21 +280,26 @@ class Material:
             found[name] = Gold(dataset.splits[split] if read else (), self._items(name, split) if read else (), blocks)
         return found
 
-    def training_set(self, tasks: Sequence[Task], replayed: Sequence[Task] = ()) -> TrainingSet:
-        """The training examples that carry a layer of one of these tasks, and the blocks that others learn from.
+    def training_set(
+        self, tasks: Sequence[Task], replayed: Sequence[Task] = (), taught: Taught | None = None
+    ) -> TrainingSet:
+        """The training examples that carry a layer of one of these tasks, or that a teacher labels for one, and the
+        blocks that others learn from.
 
         Args:
             tasks: What the stage is about.
             replayed: Tasks of earlier stages, which go on learning.
+            taught: Which of the tasks have teachers.
         """
         labelled = self._labelled(
-            [task for task in tasks if task.annotates], [task for task in replayed if task.annotates]
+            [task for task in tasks if task.annotates], [task for task in replayed if task.annotates], taught
         )
         texts = [task for task in (*tasks, *replayed) if not task.annotates]
         return self._with_blocks(labelled, texts, {task.name for task in replayed}) if texts else labelled
 
-    def _labelled(self, tasks: Sequence[Task], replayed: Sequence[Task]) -> TrainingSet:
-        """The training examples that carry a layer of one of these tasks."""
+    def _labelled(self, tasks: Sequence[Task], replayed: Sequence[Task], taught: Taught | None) -> TrainingSet:
+        """The training examples that carry a layer of one of these tasks, or that a teacher labels for one."""
+        readers = [_Reader(task, self.datasets[task.data]) for task in tasks if taught and task.name in taught.tasks]
         learning = {task.data for task in tasks}
         tasks = [*tasks, *replayed]
         again: set[int] = set()
@@ -267,18 +308,27 @@ class Material:
         left_out = 0
         targets: dict[str, list[Any]] = {task.name: [] for task in tasks}
         units: dict[str, list[int]] = {task.name: [] for task in tasks}
+        examples: list[Example] = []
+        soft: dict[str, list[int]] = {reader.task.name: [] for reader in readers}
         for name, dataset in self.datasets.items():
             here = [task for task in tasks if task.data == name]
             if not here:
                 continue
+            labelled = [
+                r for r in readers if r.task.data == name or (taught and taught.everywhere and name in learning)
+            ]
             taken = 0
             for example, item in zip(dataset.splits["train"], self._items(name, "train"), strict=True):
                 gold = {task.name: task.target(example) for task in here}
-                if all(target is None for target in gold.values()):
+                found = {reader.task.name: reader.units(example) for reader in labelled}
+                if all(target is None for target in gold.values()) and not any(found.values()):
                     left_out += 1
                     continue
                 taken += 1
                 items.append(item)
+                examples.append(example)
+                for task_name, numbers in soft.items():
+                    numbers.append(found.get(task_name, 0))
                 for task in tasks:
                     target = gold.get(task.name)
                     targets[task.name].append(target)
@@ -287,8 +337,12 @@ class Material:
                 again.add(len(sizes))
             sizes.append(taken)
         lengths, rows = self.encoder.measure(items)
-        counts = {name: np.asarray(numbers, dtype=np.int64) for name, numbers in units.items()}
-        return TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, frozenset(again))
+        counts, soft_counts = (
+            {name: np.asarray(numbers, dtype=np.int64) for name, numbers in table.items()} for table in (units, soft)
+        )
+        replays = frozenset(again)
+        made = TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, replays)
+        return replace(made, examples=examples, soft_units=soft_counts)
 
     def _with_blocks(self, labelled: TrainingSet, tasks: Sequence[Task], replayed: Collection[str]) -> TrainingSet:
         """The same examples, and after them the blocks of each of these tasks."""
@@ -307,6 +361,7 @@ class Material:
             sizes=[*labelled.sizes, *map(len, blocks)],
             items=_Chain([labelled.items, *blocks]),
             units=units,
+            soft_units={n: np.concatenate([u, np.zeros_like(lengths)]) for n, u in labelled.soft_units.items()},
             lengths=np.concatenate([labelled.lengths, lengths + self.encoder.tokenizer.single.size]),
             rows=np.concatenate([labelled.rows, np.ones_like(lengths)]),
             replayed=labelled.replayed | again,

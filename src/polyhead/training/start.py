@@ -29,6 +29,7 @@ from polyhead.scoring import measure
 from polyhead.tasks import Task
 from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
 from polyhead.training.facts import run_facts
 from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
@@ -123,6 +124,7 @@ def resume(
                 f"The files of data.{name} are not those that the run started with: {files}.",
                 remedy="Put them back, or start a new run.",
             )
+    see_same(before.get("teachers", {}), facts["teachers"])
     saved = load_checkpoint(folder)
     if saved is not None:
         training = Training(training.recipe, training.model, training.material, folder, saved)
@@ -159,12 +161,16 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     for note in notes:
         tell(note)
     model.precision = precision
+    teachers, said = see_teachers(recipe, model, folder)
+    for note in said:
+        tell(note)
     facts = {
         **run_facts(device),
         **start_facts(info, encoder.name, recipe.base, untrained=origin.untrained),
         "fingerprints": {name: dataset.fingerprint for name, dataset in datasets.items()},
         "start": origin.facts(),
-        "notes": notes,
+        "teachers": teachers,
+        "notes": notes + said,
     }
     origin.keep(folder, encoder)
     return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder), facts
@@ -281,6 +287,7 @@ def _without_nan(value: Any) -> Any:
 def _remove_checkpoints(folder: Path) -> None:
     for scaffold in (FOLDER, KEPT, BLOCKS):  # they serve resuming alone
         shutil.rmtree(folder / scaffold, ignore_errors=True)
+    remove_soft_labels(folder)
 
 
 def _unit(task: Task, dataset: Dataset) -> str:
