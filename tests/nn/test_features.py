@@ -69,7 +69,9 @@ def check_same(plain: Encoder, encoder: Encoder, examples: Sequence[Example], *,
         torch.testing.assert_close(one[there], other[there], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.sentence, expected.sentence, rtol=1e-4, atol=1e-5)
     if all_layers:
-        torch.testing.assert_close(found.flat_word_layers, expected.flat_word_layers, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found.word_layers_view("first"), expected.word_layers_view("first"), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("family", [*families.FAMILIES, *families.ENCODER_DECODERS])
@@ -137,7 +139,7 @@ def test_a_frozen_encoder_is_not_run(tiny_encoder: Path, cache: Cache) -> None:
     encoder.transformer.forward = None  # type: ignore[assignment]
     encoding = encoder(encoder.collate(encoder.tokenise(KNOWN[0])), all_layers=True)
     assert isinstance(encoding.layers, KeptLayers)
-    assert encoding.flat_word_layers.shape == (3, 4 + 40 + 1, encoder.width)
+    assert encoding.word_layers_view("first").shape == (3, 4 + 40 + 1, encoder.width)
 
 
 def test_a_selection_reads_its_own_words(tiny_encoder: Path, cache: Cache) -> None:

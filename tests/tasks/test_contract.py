@@ -111,6 +111,14 @@ def labelled(request: pytest.FixtureRequest) -> Case:
 
 
 @cache
+@pytest.fixture
+def teachable(case: Case) -> Case:
+    """Types that learn from text alone neither teach nor are taught."""
+    if not case.task().annotates:
+        pytest.skip("gives no soft labels")
+    return case
+
+
 def _trained(case: Case, encoder: Path) -> Model:
     """A model that has seen the eight examples a hundred times or so."""
     torch.manual_seed(3)
@@ -346,32 +354,32 @@ def _gradient(model: Model, batch: Any, lesson: Lesson) -> float:
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(
-    case: Case, tiny_encoder: Path, temperature: float
+    teachable: Case, tiny_encoder: Path, temperature: float
 ) -> None:
     """Half trained, so that nobody is sure of anything; another teacher is something to learn from."""
     torch.manual_seed(11)
-    model = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
-    batch, soft = _soft(model, case.examples, list(range(8)), temperature)
+    model = Model(load_encoder(str(tiny_encoder)), {"it": teachable.task()}).eval()
+    batch, soft = _soft(model, teachable.examples, list(range(8)), temperature)
     loss = model.loss(batch, {"it": Targets([], [])}, {"it": Lesson(list(range(8)), [soft], 1.0, temperature)})["it"]
-    units = sum(model.tasks["it"].units(example) for example in case.examples)
-    assert loss.units in (units, len(case.examples))
+    units = sum(model.tasks["it"].units(example) for example in teachable.examples)
+    assert loss.units in (units, len(teachable.examples))
     assert abs(loss.total.item()) < 1e-4
     still = _gradient(model, batch, Lesson(list(range(8)), [soft], 1.0, temperature))
-    other = Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval()
-    _, elsewhere = _soft(other, case.examples, list(range(8)), temperature)
+    other = Model(load_encoder(str(tiny_encoder)), {"it": teachable.task()}).eval()
+    _, elsewhere = _soft(other, teachable.examples, list(range(8)), temperature)
     lesson = Lesson(list(range(8)), [elsewhere], 1.0, temperature)
     assert float(model.loss(batch, {"it": Targets([], [])}, {"it": lesson})["it"].total) > 0.01
     moved = _gradient(model, batch, lesson)
     assert still < 1e-3 * moved
 
 
-def test_the_student_of_a_perfect_teacher_is_perfect(case: Case, model: Model, tiny_encoder: Path) -> None:
+def test_the_student_of_a_perfect_teacher_is_perfect(teachable: Case, model: Model, tiny_encoder: Path) -> None:
     """The teacher has overfitted the eight examples; the student, of other random weights, sees no gold."""
     torch.manual_seed(13)
-    student = Model(load_encoder(str(tiny_encoder)), {"it": case.task()})
+    student = Model(load_encoder(str(tiny_encoder)), {"it": teachable.task()})
     student.encoder.set_dropout(0.0)
     rows = list(range(8))
-    batch, soft = _soft(model, case.examples, rows, 1.0)
+    batch, soft = _soft(model, teachable.examples, rows, 1.0)
     optimizer = torch.optim.Adam(student.parameters(), lr=4e-3)
     student.train()
     for _ in range(100):
@@ -380,13 +388,13 @@ def test_the_student_of_a_perfect_teacher_is_perfect(case: Case, model: Model, t
         (total / units).backward()
         optimizer.step()
     task = model.tasks["it"]
-    predicted = [prediction.value for prediction in _answers(student.eval(), case.examples)]
-    assert task.score(case.examples, predicted)[task.metric] == pytest.approx(1.0, abs=0.01)
+    predicted = [prediction.value for prediction in _answers(student.eval(), teachable.examples)]
+    assert task.score(teachable.examples, predicted)[task.metric] == pytest.approx(1.0, abs=0.01)
 
 
-def test_soft_labels_do_not_depend_on_gold_or_neighbours(case: Case, model: Model) -> None:
-    _, whole = _soft(model, case.examples, list(range(8)), 2.0)
-    bare = [replace(example, layers={}) for example in case.examples]
+def test_soft_labels_do_not_depend_on_gold_or_neighbours(teachable: Case, model: Model) -> None:
+    _, whole = _soft(model, teachable.examples, list(range(8)), 2.0)
+    bare = [replace(example, layers={}) for example in teachable.examples]
     for row in (0, 5):
         _, (alone,) = _soft(model, bare[row : row + 1], [0], 2.0)
         _, (among,) = _soft(model, bare, [row], 2.0)
@@ -398,13 +406,13 @@ def test_soft_labels_do_not_depend_on_gold_or_neighbours(case: Case, model: Mode
                 assert a == pytest.approx(b, abs=1e-4, nan_ok=True)
 
 
-def test_gold_and_teachers_count_by_their_shares(case: Case, tiny_encoder: Path) -> None:
+def test_gold_and_teachers_count_by_their_shares(teachable: Case, tiny_encoder: Path) -> None:
     """In evaluation mode, so that nothing is dropped; two teachers count half each."""
     torch.manual_seed(17)
-    model, one, two = (Model(load_encoder(str(tiny_encoder)), {"it": case.task()}).eval() for _ in range(3))
-    batch, gold = _batch(model, case.examples, model.tasks["it"])
+    model, one, two = (Model(load_encoder(str(tiny_encoder)), {"it": teachable.task()}).eval() for _ in range(3))
+    batch, gold = _batch(model, teachable.examples, model.tasks["it"])
     rows = [1, 2, 6]
-    softs = [_soft(teacher, case.examples, rows, 2.0)[1] for teacher in (one, two)]
+    softs = [_soft(teacher, teachable.examples, rows, 2.0)[1] for teacher in (one, two)]
 
     def loss(share: float, softs: list[Any], scale: float = 1.0) -> float:
         lesson = Lesson(rows, softs, share, 2.0, scale)
