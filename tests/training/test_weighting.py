@@ -161,3 +161,22 @@ def test_pairs_that_pull_apart_are_those_that_surely_do() -> None:
     assert not of(*[-0.6, 0.5] * 6).against, "below 0 in the mean, but not for sure"
     assert of(*[-0.2, -0.1] * 6).mean == pytest.approx(-0.15)
     assert of(*[-0.2, -0.1] * 6).error == pytest.approx(0.05 * (12 / 11) ** 0.5 / 12**0.5)
+
+
+def test_a_sample_tells_the_cosines_of_very_many_weights() -> None:
+    """Gradients of three million weights in matrices with rows and columns of very different size."""
+    torch.manual_seed(0)
+    shared = [torch.zeros(1000, 2000, requires_grad=True), torch.zeros(500, 2000, requires_grad=True)]
+    sizes = torch.rand(2000) ** 4
+    common = [torch.randn_like(weight) * sizes for weight in shared]
+    pulls = {name: [a * c + torch.randn_like(c) * sizes for c in common] for name, a in (("a", 1.0), ("b", -0.7))}
+    losses = {
+        name: LossSum(sum(((p * w).sum() for p, w in zip(parts, shared, strict=True)), start=torch.zeros(())), 1)
+        for name, parts in pulls.items()
+    }
+    cosines = Weighting(ONES, ONES).backward(losses, shared, measure=True)
+    whole = {name: torch.cat([part.flatten() for part in parts]) for name, parts in pulls.items()}
+    expected = float(torch.nn.functional.cosine_similarity(whole["a"], whole["b"], dim=0))
+    assert cosines["a b"] == pytest.approx(expected, abs=0.005)
+    assert shared[0].grad is not None
+    torch.testing.assert_close(shared[0].grad, pulls["a"][0] + pulls["b"][0])

@@ -118,11 +118,13 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
         if folder in [teacher.folder for teacher in found]:
             raise PolyheadError(f"{place}.teachers names {name!r} twice.", remedy="Name it once.")
         tasks = {
-            task: known[spec.heads.get(task, task)] for task in _pupils(stage) if spec.heads.get(task, task) in known
+            task: known[spec.heads.get(task, task)]
+            for task in _pupils(stage, model)
+            if spec.heads.get(task, task) in known
         }
         if not tasks:
             raise PolyheadError(
-                f"{place}.teachers: {name!r} teaches none of {', '.join(_pupils(stage))}: "
+                f"{place}.teachers: {name!r} teaches none of {', '.join(stage.tasks)}: "
                 f"it has {', '.join(known) or 'no task'}.",
                 remedy='Leave it out, or say what a task is called there: heads = { TASK = "ITS NAME THERE" }.',
             )
@@ -139,10 +141,11 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
     return found
 
 
-def _pupils(stage: Stage) -> list[str]:
-    """The tasks of a stage that may learn from teachers."""
+def _pupils(stage: Stage, model: Model) -> list[str]:
+    """The tasks of a stage that may learn from teachers; one that learns from text alone does not, unless named."""
     assert stage.distil is not None
-    return stage.distil.tasks or stage.tasks
+    named = {*stage.distil.tasks, *stage.distil.heads}
+    return stage.distil.tasks or [name for name in stage.tasks if model.tasks[name].annotates or name in named]
 
 
 def _all_tasks(spec: DistilSpec, base: Path) -> set[str]:

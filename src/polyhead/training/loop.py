@@ -338,7 +338,8 @@ class Training:
         self.optimizer = None
         learnt = {name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks}
         scores = progress.scored  # those of the epoch kept
-        if learnt - set(scores):
+        data = self.material.datasets
+        if any("dev" in data[self.model.tasks[name].data].splits for name in learnt - set(scores)):
             scores = self._score([name for name in self.model.tasks if name in learnt])
         cosines = {pair: Cosine.of(*sums) for pair, sums in progress.cosines.items()}
         record = StageEnded(

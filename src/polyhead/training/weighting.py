@@ -15,6 +15,12 @@ from polyhead.training.conflicts import AGGREGATORS, make_aggregator
 Cosines = dict[str, float]
 """For two tasks ("a b") the cosine between their gradients of the shared weights, from -1 to 1."""
 
+SAMPLE = 1_000_000
+"""Over at least about half so many of the shared weights cosines are measured."""
+
+STRIDES = (1, 2, 3, 5, 7, 11, 17, 23, 31, 47, 61, 89, 127, 181, 257, 367, 521, 739, 1049)
+"""Every so many-th weight is taken; primes, so that no row or column of a matrix is always left out."""
+
 TEMPERATURE = 2.0
 """Dynamic weight averaging: how even the weights are; the value of Liu et al. 2019."""
 
@@ -54,16 +60,20 @@ class Weighting:
             shared: The weights that tasks have in common and that learn.
             scale: What the whole is multiplied with.
             measure: Whether to take the cosines between tasks, which costs a backward pass for each further task.
+                They are those of a sample of the weights, if there are very many.
 
         Returns:
             The cosines, if they were to be measured and there are two tasks.
         """
         terms = {name: scale * term for name, term in self.terms(losses).items()}
-        if len(terms) < 2 or not shared or not (measure or self.joins):
+        if len(terms) > 1 and shared and self.joins:
+            rows = _gradients(list(terms.values()), shared)
+            _add_gradient(shared, self.join(rows))
+        elif len(terms) > 1 and shared and measure:
+            rows = _sampled_gradients(list(terms.values()), shared)
+        else:
             sum(terms.values(), start=torch.zeros(())).backward()  # type: ignore[no-untyped-call]
             return {}
-        rows = _gradients(list(terms.values()), shared)
-        _add_gradient(shared, self.join(rows))
         return _cosines(list(terms), rows) if measure else {}
 
     joins: bool = False
@@ -156,14 +166,40 @@ def make_weighting(combine: str, weights: Mapping[str, float], usual: Mapping[st
 def _gradients(terms: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
     """Each term's gradient of the shared weights; those of all others are added up. Shape (terms, weights)."""
     before = [weight.grad for weight in shared]
-    rows = []
-    for number, term in enumerate(terms):
+    rows = torch.zeros(len(terms), sum(weight.numel() for weight in shared), device=shared[0].device)
+    for row, term in zip(rows, terms, strict=True):
         for weight in shared:
             weight.grad = None
-        term.backward(retain_graph=number < len(terms) - 1)  # type: ignore[no-untyped-call]
-        rows.append(torch.cat([torch.zeros_like(w).flatten() if w.grad is None else w.grad.flatten() for w in shared]))
+        term.backward(retain_graph=term is not terms[-1])  # type: ignore[no-untyped-call]
+        start = 0
+        for weight in shared:
+            if weight.grad is not None:
+                row[start : start + weight.numel()] = weight.grad.flatten()
+            start += weight.numel()
     for weight, grad in zip(shared, before, strict=True):
         weight.grad = grad
+    return rows
+
+
+def _sampled_gradients(terms: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
+    """Add every term's gradient as usual; what each one adds to a sample of the shared weights. Shape (terms, sample).
+
+    A million weights tell a cosine to about 0.001, and so no task's gradient must be held as a whole.
+    """
+    stride = next(
+        prime for prime in STRIDES if sum(w.numel() for w in shared) <= prime * SAMPLE or prime == STRIDES[-1]
+    )
+
+    def sample() -> Tensor:
+        parts = (torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in shared)
+        return torch.cat([part.flatten()[::stride].float() for part in parts])
+
+    rows, before = [], sample()
+    for number, term in enumerate(terms):
+        term.backward(retain_graph=number < len(terms) - 1)  # type: ignore[no-untyped-call]
+        after = sample()
+        rows.append(after - before)
+        before = after
     return torch.stack(rows)
 
 
