@@ -117,11 +117,8 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
             raise PolyheadError(f"{place}.teachers: {error.what}", remedy=error.remedy, file=error.file) from error
         if folder in [teacher.folder for teacher in found]:
             raise PolyheadError(f"{place}.teachers names {name!r} twice.", remedy="Name it once.")
-        tasks = {
-            task: known[spec.heads.get(task, task)]
-            for task in _pupils(stage, model)
-            if spec.heads.get(task, task) in known
-        }
+        theirs_of = {task: spec.heads.get(task, task) for task in _pupils(stage, model)}
+        tasks = {task: known[theirs] for task, theirs in theirs_of.items() if theirs in known}
         if not tasks:
             raise PolyheadError(
                 f"{place}.teachers: {name!r} teaches none of {', '.join(stage.tasks)}: "
