@@ -666,7 +666,7 @@ def stop(*_: object, **__: object) -> None:
     ("command", "stopped"),
     [
         ("evaluate RUN", "polyhead.cli.TyperGroup.make_context"),
-        ("evaluate RUN", "polyhead.training.evaluate"),
+        ("evaluate RUN", "polyhead.training.run.assess"),
         ("predict RUN", "polyhead.annotate.load"),
         ("predict RUN", "polyhead.data.text.opened"),
         ("data check RECIPE", "polyhead.training.look.check"),

@@ -23,6 +23,8 @@ COUNTS = [5, 1, 0, 9, 3]
 class Flat(Encoding):
     """An encoding whose words are given: the vector of a word is its scores."""
 
+    device = torch.device("cpu")
+
     def __init__(self, scores: Tensor, counts: list[int]) -> None:
         self.layers = [scores]
         self.flat_words = scores

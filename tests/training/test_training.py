@@ -198,7 +198,7 @@ def test_each_task_has_its_own_best_weights(make: Callable[..., polyhead.Run], m
         "pos": ("both", 1, 0.9),
         "lemmas": ("one", 1, 0.8),
     }
-    assert run.scores["dev"] == {"pos": {"accuracy": 0.3}, "lemmas": {"accuracy": 0.8}}
+    assert run.stages[-1]["scores"] == {"pos": {"accuracy": 0.3}, "lemmas": {"accuracy": 0.8}}
     assert {path.name for path in best.iterdir()} == {"tasks.json", *(entry["file"] for entry in table.values())}
     for task, entry in table.items():
         assert differing(load_model(run.folder, task).state_dict(), load_file(best / entry["file"])) == set()

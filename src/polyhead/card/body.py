@@ -223,6 +223,9 @@ def _recipe(facts: CardFacts) -> str:
     recipe = tomllib.loads(facts.recipe.to_toml())
     if isinstance(recipe.get("encoder"), dict) and "name" in recipe["encoder"]:
         recipe["encoder"]["name"] = facts.encoder.get("name") or Path(recipe["encoder"]["name"]).name
+    for stage in recipe["stages"]:
+        if "distil" in stage:
+            stage["distil"]["teachers"] = [Path(teacher).name for teacher in stage["distil"]["teachers"]]
     if "start" in recipe:
         recipe["start"]["run"] = Path(recipe["start"]["run"]).name
     for data in recipe["data"].values():

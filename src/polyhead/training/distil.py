@@ -24,7 +24,7 @@ from polyhead.predict import BUDGET, CHUNK_TEXTS
 from polyhead.recipe import Recipe
 from polyhead.stage import DistilSpec, Stage
 from polyhead.tasks import Head, Task, describe_task
-from polyhead.training.prepare import TrainingSet
+from polyhead.training.examples import TrainingSet
 from polyhead.training.soft_labels import SoftReader, SoftWriter, unreadable
 
 FOLDER = "soft"

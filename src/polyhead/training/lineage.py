@@ -16,6 +16,7 @@ from polyhead.errors import PolyheadError
 from polyhead.model import Model
 from polyhead.nn.loading import BUNDLED, find_encoder
 from polyhead.recipe import Recipe
+from polyhead.stage import Stage
 from polyhead.tasks import Task, describe_task
 
 LINEAGE, ENCODER = "lineage", "encoder"
@@ -63,7 +64,7 @@ class Lineage:
             "kept": ended["kept"],
             "stopped_early": ended["stopped_early"],
             "scores": dev_scores(records, stage.name, ended["kept"]),
-            "settings": stage.model_dump(exclude_none=True, exclude={"name", "tasks", "epochs"}),
+            "settings": _settings(stage),
             "data": [describe_data(self.datasets[name]) for name in dict.fromkeys(task.data for task in tasks)],
             "seed": self.recipe.seed,
             "polyhead": self.facts.get("polyhead"),
@@ -115,6 +116,14 @@ def dev_scores(records: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> 
     return {
         task: {name: value for name, value in figures.items() if "/" not in name} for task, figures in found.items()
     }
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    """What a stage was set to; of teachers the names of their folders alone."""
+    settings = stage.model_dump(exclude_none=True, exclude={"name", "tasks", "epochs"})
+    if stage.distil is not None:
+        settings["distil"]["teachers"] = [Path(teacher).name for teacher in stage.distil.teachers]
+    return settings
 
 
 def _described(task: Task) -> dict[str, Any]:

@@ -24,11 +24,12 @@ from polyhead.stage import Stage
 from polyhead.tasks import LossSum
 from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
 from polyhead.training.distil import Lessons, find_teachers, soft_folder, taught_tasks, write_soft_labels
+from polyhead.training.examples import Taught, TrainingSet
 from polyhead.training.features import features_of
 from polyhead.training.learning import NOTHING, frozen_at, last_frozen
 from polyhead.training.optim import Optimizer
 from polyhead.training.plan import Plan
-from polyhead.training.prepare import Material, Taught, TrainingSet
+from polyhead.training.prepare import Material
 from polyhead.training.records import Cosine, EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.weighting import Cosines, make_weighting
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyhead.stage import Stage
-from polyhead.training.prepare import TrainingSet
+from polyhead.training.examples import TrainingSet
 from polyhead.training.sampling import Replay, epoch_batches
 
 
