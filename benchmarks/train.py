@@ -108,7 +108,7 @@ def make_recipe(corpora: Path, options: argparse.Namespace, tasks: list[str], se
     known = FULL_TASKS if full else TASKS
     chosen = {name: known[name] for name in tasks}
     used = {task["data"] for task in chosen.values()}
-    stage = {"epochs": options.epochs, **json.loads(options.stage)}
+    stage = {"epochs": options.epochs, "keep": "last", **json.loads(options.stage)}  # nothing is chosen on dev
     return {"seed": seed, "data": {k: v for k, v in data.items() if k in used}, "tasks": chosen, "stages": [stage]}
 
 
