@@ -110,7 +110,6 @@ def labelled(request: pytest.FixtureRequest) -> Case:
     return LABELLED[request.param]
 
 
-@cache
 @pytest.fixture
 def teachable(case: Case) -> Case:
     """Types that learn from text alone neither teach nor are taught."""
@@ -119,6 +118,7 @@ def teachable(case: Case) -> Case:
     return case
 
 
+@cache
 def _trained(case: Case, encoder: Path) -> Model:
     """A model that has seen the eight examples a hundred times or so."""
     torch.manual_seed(3)

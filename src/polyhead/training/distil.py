@@ -121,7 +121,7 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
         tasks = {task: known[theirs] for task, theirs in theirs_of.items() if theirs in known}
         if not tasks:
             raise PolyheadError(
-                f"{place}.teachers: {name!r} teaches none of {', '.join(stage.tasks)}: "
+                f"{place}.teachers: {name!r} teaches none of {', '.join(spec.tasks or stage.tasks)}: "
                 f"it has {', '.join(known) or 'no task'}.",
                 remedy='Leave it out, or say what a task is called there: heads = { TASK = "ITS NAME THERE" }.',
             )
