@@ -12,6 +12,7 @@ from torch import Tensor
 
 import polyhead
 import runs
+from polyhead import PolyheadError
 from polyhead.model import TRANSFORMER
 from polyhead.nn.loading import load_encoder
 from polyhead.stage import Stage
@@ -28,7 +29,7 @@ LAYERS = 6
         ({"freeze": "embeddings"}, [0] * 4),
         ({"freeze": "encoder"}, [6] * 4),
         ({"freeze": 3}, [3] * 4),
-        ({"freeze": 99}, [6] * 4),
+        ({"freeze": 6}, [6] * 4),
         ({"thaw": "epoch"}, [6, 5, 4, 3]),
         ({"thaw": "epoch", "freeze": 2}, [2, 1, 0, NOTHING]),
         ({"thaw": 0.1}, [6, 4, 1, NOTHING]),
@@ -124,7 +125,7 @@ def test_lower_layers_move_less(train: Callable[..., polyhead.Run], tiny_encoder
     ways = [0.0] * encoder.depth
     for name, weight in encoder.transformer.named_parameters():
         level = encoder.levels()[name]
-        ways[level] = max(ways[level], float((weight - before[name]).abs().max()))
+        ways[level] = max(ways[level], float((weight.detach() - before[name]).abs().max()))
     assert ways[2] > 5 * ways[1] > 25 * ways[0] > 0
 
 
@@ -139,3 +140,15 @@ def test_a_pull_to_the_start_keeps_weights_near_it(tmp_path: Path, tiny_encoder:
         distances.append(sum(float(way.square().sum()) for way in ways) ** 0.5)
     assert distances[0] > 1.1 * distances[1] > 0
     assert distances[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [("freeze = 3", r"recipe.toml:\d+: stages\[2\].freeze = 3, but the encoder has 2 layers")],
+)
+def test_layers_that_are_not_there_are_told_before_anything_is_learnt(
+    train: Callable[..., polyhead.Run], tmp_path: Path, settings: str, told: str
+) -> None:
+    with pytest.raises(PolyheadError, match=told):
+        train(f"\n[[stages]]\n{settings}")
+    assert not (tmp_path / "run" / "log.jsonl").exists()

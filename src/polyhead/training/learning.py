@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from polyhead.errors import PolyheadError
 from polyhead.nn.adapt import find_peft
 from polyhead.nn.cache import find_cache
+from polyhead.nn.encoder import Encoder
 from polyhead.nn.layers import EMBEDDINGS
 from polyhead.stage import Stage
 from polyhead.training.conflicts import AGGREGATORS, make_aggregator
@@ -23,7 +25,7 @@ def first_frozen(stage: Stage, layers: int) -> int:
     """
     freeze = "encoder" if stage.thaw is not None and stage.freeze == "nothing" else stage.freeze
     if isinstance(freeze, int):
-        return min(freeze, layers)
+        return freeze
     return {"nothing": NOTHING, "embeddings": EMBEDDINGS, "encoder": layers}[freeze]
 
 
@@ -63,3 +65,21 @@ def see_extras(stages: Sequence[Stage]) -> None:
             find_peft()
         if stage.combine in AGGREGATORS:
             make_aggregator(stage.combine)
+
+
+def see_layers(stages: Sequence[Stage], encoder: Encoder) -> None:
+    """See before the first stage that the encoder has the layers which stages speak of.
+
+    Raises:
+        PolyheadError: It has fewer, or they cannot be told apart.
+    """
+    layers = encoder.depth - 1
+    for number, stage in enumerate(stages, 1):
+        if isinstance(stage.freeze, int) and stage.freeze > layers:
+            raise PolyheadError(
+                f"stages[{number}].freeze = {stage.freeze}, but the encoder has {layers} layers.",
+                remedy='Take fewer, or freeze = "encoder".',
+            )
+        some = NOTHING < first_frozen(stage, layers) < layers
+        if some or stage.thaw is not None or stage.layer_decay < 1:
+            encoder.levels()

@@ -31,6 +31,7 @@ from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
 from polyhead.training.facts import run_facts
+from polyhead.training.learning import see_layers
 from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
 from polyhead.training.optim import RATE_TIMES_WIDTH
@@ -142,6 +143,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
     encoder = origin.encoder(datasets)
+    with recipe.blamed():
+        see_layers(recipe.stages, encoder)
     usual = RATE_FROM_SCRATCH if origin.untrained else RATE_TIMES_WIDTH / encoder.width
     stages = [
         stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
