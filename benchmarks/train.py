@@ -83,33 +83,39 @@ def main() -> None:
 
 
 def make_recipe(corpora: Path, options: argparse.Namespace, tasks: list[str], seed: int) -> dict[str, Any]:
-    bench, ewt = corpora / "bench", corpora / "ewt"
     full = options.what == "full"
-    data = {
-        "ewt": {
-            "format": "conllu",
-            "train": str(ewt / "en_ewt-ud-train.conllu" if full else bench / "ewt2k.conllu"),
-            "dev": str(bench / "ewt_dev.conllu"),
-            **({"test": str(ewt / "en_ewt-ud-test.conllu")} if full else {}),
-        },
-        "wnut": {
-            "format": "columns",
-            "layers": ["words", "entities"],
-            "train": str(bench / "wnut1500.conll"),
-            "dev": str(bench / "wnut_dev.conll"),
-        },
-        "sst": {
-            "format": "tsv",
-            "layers": ["text", "sentiment"],
-            "train": str(bench / "sst2_2k.tsv"),
-            "dev": str(bench / "sst2_dev.tsv"),
-        },
-    }
+    data = datasets(corpora, whole=full, scored="dev")
+    if full:
+        data["ewt"]["test"] = str(corpora / "ewt" / "en_ewt-ud-test.conllu")
     known = FULL_TASKS if full else TASKS
     chosen = {name: known[name] for name in tasks}
     used = {task["data"] for task in chosen.values()}
     stage = {"epochs": options.epochs, "keep": "last", **json.loads(options.stage)}  # nothing is chosen on dev
     return {"seed": seed, "data": {k: v for k, v in data.items() if k in used}, "tasks": chosen, "stages": [stage]}
+
+
+def datasets(corpora: Path, *, whole: bool, scored: str) -> dict[str, dict[str, Any]]:
+    """The three corpora, EWT with its whole training split or the small one; the dev files are the split ``scored``."""
+    bench = corpora / "bench"
+    return {
+        "ewt": {
+            "format": "conllu",
+            "train": str(corpora / "ewt" / "en_ewt-ud-train.conllu" if whole else bench / "ewt2k.conllu"),
+            scored: str(bench / "ewt_dev.conllu"),
+        },
+        "wnut": {
+            "format": "columns",
+            "layers": ["words", "entities"],
+            "train": str(bench / "wnut1500.conll"),
+            scored: str(bench / "wnut_dev.conll"),
+        },
+        "sst": {
+            "format": "tsv",
+            "layers": ["text", "sentiment"],
+            "train": str(bench / "sst2_2k.tsv"),
+            scored: str(bench / "sst2_dev.tsv"),
+        },
+    }
 
 
 def start(recipe: dict[str, Any], keep: str | None) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from train import datasets
+
 TASKS: dict[str, dict[str, Any]] = {
     "upos": {"type": "tagging", "data": "ewt", "layer": "upos", "unseen": "count"},
     "syntax": {"type": "parsing", "data": "ewt"},
@@ -100,27 +102,8 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
 
 
 def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
-    bench, size, way = corpora / "bench", job["size"], job["way"]
-    whole = size > 2000
-    data = {
-        "ewt": {
-            "format": "conllu",
-            "train": str(corpora / "ewt" / "en_ewt-ud-train.conllu" if whole else bench / "ewt2k.conllu"),
-            "test": str(bench / "ewt_dev.conllu"),
-        },
-        "wnut": {
-            "format": "columns",
-            "layers": ["words", "entities"],
-            "train": str(bench / "wnut1500.conll"),
-            "test": str(bench / "wnut_dev.conll"),
-        },
-        "sst": {
-            "format": "tsv",
-            "layers": ["text", "sentiment"],
-            "train": str(bench / "sst2_2k.tsv"),
-            "test": str(bench / "sst2_dev.tsv"),
-        },
-    }
+    size, way = job["size"], job["way"]
+    data = datasets(corpora, whole=size > 2000, scored="test")
     used = {TASKS[task]["data"] for task in job["tasks"]}
     epochs = EPOCHS[max(known for known in EPOCHS if known <= size)]
     stage = {"epochs": max(1, round(epochs * MORE[way])), "keep": "last", "cosines": 0, **STAGE.get(way, {})}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,15 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
         remedy = "Put the file back from a copy, or train anew."
         raise PolyheadError(f"This file of the run is damaged: {error}.", file=path, remedy=remedy) from error
     return found
+
+
+def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
+    """The SHA-256 of files and of what each is called, in their order."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        with path.open("rb") as stream:
+            digest.update(f"\n{name} ".encode() + hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,25 @@ _SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas
 def figure(name: str, value: float) -> str:
     """A figure as the field prints it: shares in per cent, all others as they are."""
     return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
+
+
+def stage_rows(stages: Sequence[Mapping[str, Any]], main: Mapping[str, str], blank: str) -> list[list[str]]:
+    """What each stage gained and lost: for each task its name, then its main figure after each stage.
+
+    Args:
+        stages: What a run's ``stages.json`` holds.
+        main: The name of each task's main figure.
+        blank: What stands where a task has no figure yet.
+    """
+    rows = []
+    for task in stages[-1]["scores"]:
+        row, before = [f"{task} {main[task]}"], None
+        for stage in stages:
+            value = stage["scores"].get(task, {}).get(main[task])
+            row.append(blank if value is None else changed(main[task], before, value))
+            before = before if value is None else value
+        rows.append(row)
+    return rows
 
 
 def changed(name: str, before: float | None, value: float) -> str:

@@ -17,7 +17,7 @@ from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
 from polyhead.intervals import Intervals
-from polyhead.scoring import Scores, changed, figure
+from polyhead.scoring import Scores, figure, stage_rows
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
 
@@ -63,13 +63,8 @@ def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table
     table.add_column("task")
     for stage in stages:
         table.add_column(stage["stage"], justify="right")
-    for task in stages[-1]["scores"]:
-        cells, before = [], None
-        for stage in stages:
-            value = stage["scores"].get(task, {}).get(main[task])
-            cells.append("-" if value is None else changed(main[task], before, value))
-            before = value if value is not None else before
-        table.add_row(f"{task} {main[task]}", *cells)
+    for row in stage_rows(stages, main, "-"):
+        table.add_row(*row)
     return table
 
 

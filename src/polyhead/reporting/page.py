@@ -12,7 +12,7 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.intervals import Intervals
 from polyhead.reporting.figures import curves, matrix
-from polyhead.scoring import changed, figure
+from polyhead.scoring import figure, stage_rows
 from polyhead.training.run import Run
 
 STYLE = """
@@ -116,15 +116,7 @@ def _stages(run: Run, main: Mapping[str, str]) -> Iterator[str]:
     if len(stages) < 2 or not stages[-1]["scores"]:
         return
     yield "<h2>What each stage gained and lost</h2>"
-    rows = []
-    for task in stages[-1]["scores"]:
-        before: float | None = None
-        row = [f"{task} {main[task]}"]
-        for stage in stages:
-            value = stage["scores"].get(task, {}).get(main[task])
-            row.append("" if value is None else changed(main[task], before, value))
-            before = before if value is None else value
-        rows.append(row)
+    rows = stage_rows(stages, main, "")
     yield _table("main figure on dev after each stage", ["task", *(stage["stage"] for stage in stages)], rows)
 
 

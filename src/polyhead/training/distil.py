@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from polyhead.data.example import KIND_NAMES, Labels
-from polyhead.data.text import counted
+from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError, nearest
-from polyhead.files import read_json, remove_unfinished, whole, write_json
+from polyhead.files import fingerprint, read_json, remove_unfinished, whole, write_json
 from polyhead.model import Lesson, Model, Question, load_model, model_folder, saved_tasks
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.soft import Soft
@@ -32,9 +31,6 @@ FOLDER = "soft"
 
 _TABLE = "lessons.json"
 """What says in that folder which teachers labelled for which tasks."""
-
-_SHOWN = 5
-"""So many labels are named in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ def see_teachers(recipe: Recipe, model: Model, run: Path) -> tuple[dict[str, str
             notes.append(f"stage {stage.name}: {teacher.name} teaches {', '.join(teacher.tasks)}")
             notes += [note for name, task in teacher.tasks.items() for note in _gaps(model.tasks[name], task, teacher)]
             if str(teacher.folder) not in fingerprints:
-                fingerprints[str(teacher.folder)] = _fingerprint(teacher.folder)
+                fingerprints[str(teacher.folder)] = fingerprint(_named_files(teacher.folder))
     return fingerprints, notes
 
 
@@ -90,8 +86,8 @@ def see_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     Raises:
         PolyheadError: One has changed.
     """
-    for folder, fingerprint in now.items():
-        if before.get(folder) != fingerprint:
+    for folder, found in now.items():
+        if before.get(folder) != found:
             raise PolyheadError(
                 f"The teacher {folder} is not the model that the run started with.",
                 remedy="Put it back, or start a new run.",
@@ -168,8 +164,8 @@ def _see_that_it_fits(model: Model, name: str, theirs: Task, teacher: str) -> No
     if ours.choices() and len(common) < min(fewest, len(ours.choices())):
         raise PolyheadError(
             f"tasks.{name} and {theirs.name!r} of the teacher {teacher!r} have "
-            f"{counted(len(common), 'label')} in common, too few to learn from: ours are {_listed(ours.choices())}, "
-            f"theirs {_listed(theirs.choices())}.",
+            f"{counted(len(common), 'label')} in common, too few to learn from: ours are {listed(ours.choices())}, "
+            f"theirs {listed(theirs.choices())}.",
             remedy="Give both the same names of labels. " + remedy,
         )
 
@@ -179,24 +175,15 @@ def _gaps(ours: Task, theirs: Task, teacher: Teacher) -> Iterator[str]:
     lacking = sorted(set(ours.choices()) - set(theirs.choices()))
     beyond = sorted(set(theirs.choices()) - set(ours.choices()))
     if lacking:
-        yield f"tasks.{ours.name}: the teacher {teacher.name} does not know {_listed(lacking)}"
+        yield f"tasks.{ours.name}: the teacher {teacher.name} does not know {listed(lacking)}"
     if beyond:
-        yield f"tasks.{ours.name}: what the teacher {teacher.name} gives to {_listed(beyond)} is left out"
+        yield f"tasks.{ours.name}: what the teacher {teacher.name} gives to {listed(beyond)} is left out"
 
 
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
-    return ", ".join(labels[:_SHOWN]) + more
-
-
-def _fingerprint(folder: Path) -> str:
-    """The SHA-256 of a model's files."""
-    digest = hashlib.sha256()
-    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-        with path.open("rb") as stream:
-            name = path.relative_to(folder).as_posix()
-            digest.update(f"\n{name} ".encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+def _named_files(folder: Path) -> list[tuple[str, Path]]:
+    """The files of a model, by their places in its folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return [(file.relative_to(folder).as_posix(), file) for file in files]
 
 
 def write_soft_labels(

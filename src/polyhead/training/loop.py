@@ -135,10 +135,10 @@ class Training:
             model.load_state_dict(self.saved.weights)
         layers = encoder.depth - 1
         encoder.freeze(last_frozen(stage, layers))  # what may learn sooner or later
-        weights_of = dict(encoder.named_parameters())
+        weights_of, added = dict(encoder.named_parameters()), encoder.added
         self.learning = {
             "encoder": sum(p.numel() for p in weights_of.values() if p.requires_grad),
-            "of": sum(p.numel() for name, p in weights_of.items() if name not in encoder.added),
+            "of": sum(p.numel() for name, p in weights_of.items() if name not in added),
         }
         only_layers = all(model.tasks[name].annotates for name in tasks)  # else any piece may be asked for
         if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers:

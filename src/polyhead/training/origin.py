@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from polyhead.data import Dataset
+from polyhead.data.text import listed
 from polyhead.encoder_spec import StartSpec
 from polyhead.errors import PolyheadError, nearest
-from polyhead.files import read_json, whole, write_json
+from polyhead.files import fingerprint, read_json, whole, write_json
 from polyhead.inherit import MisfitError, inherit
 from polyhead.model import BEST, Model, load_model
 from polyhead.nn.encoder import Encoder
@@ -23,9 +23,6 @@ from polyhead.training.checkpoint import has_checkpoint
 
 KEPT = "start"
 """The folder of an unfinished run that holds what resuming needs of where it started."""
-
-_SHOWN = 5
-"""So many labels are named in a note."""
 
 
 @dataclass
@@ -134,7 +131,7 @@ class Origin:
                 parts.append(f"{len(set(ours) & set(theirs)):,} of its {len(theirs):,} labels kept")
             for what, labels in (("new", set(ours) - set(theirs)), ("dropped", set(theirs) - set(ours))):
                 if labels:
-                    parts.append(f"{what}: {_listed(labels)}")
+                    parts.append(f"{what}: {listed(sorted(labels))}")
             yield "; ".join(parts)
         taken = {task.name for task in self.earlier.values()}
         for name in self.model.tasks:
@@ -207,7 +204,7 @@ def _open(start: StartSpec, base: Path) -> tuple[Model, str]:
     files = [place / "config.json", place / "model.safetensors", *sorted((place / "encoder").iterdir())]
     if start.best is not None:
         files.append(folder / BEST / read_json(folder / BEST / "tasks.json")[start.best]["file"])
-    return model, _fingerprint(files)
+    return model, fingerprint((path.name, path) for path in files)
 
 
 def _inherit(name: str, head: Head, other: str, earlier: Head) -> None:
@@ -219,14 +216,6 @@ def _inherit(name: str, head: Head, other: str, earlier: Head) -> None:
             remedy="Give the task the settings that it had in the run, or draw its head anew: "
             f'start.fresh = ["{name}"].',
         ) from error
-
-
-def _fingerprint(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            digest.update(f"\n{path.name} ".encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def _earlier(start: StartSpec, tasks: Mapping[str, Task], known: Mapping[str, Task]) -> dict[str, Task]:
@@ -254,9 +243,3 @@ def _size_of(encoder: Encoder, allowed: int) -> str:
     weights = sum(parameter.numel() for parameter in encoder.transformer.parameters())
     few = f" (the training texts give no more; {allowed:,} were allowed)" if pieces < allowed else ""
     return f"the encoder from scratch has {weights:,} weights and {pieces:,} pieces{few}"
-
-
-def _listed(labels: Iterable[str]) -> str:
-    names = sorted(labels)
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
