@@ -98,20 +98,26 @@ class Model(nn.Module):
         self.info: dict[str, Any] = dict(info or {})
         self.heads = nn.ModuleDict()
         for name, task in tasks.items():  # not by add_module, which refuses names like "type" that modules have, too
-            self.heads._modules[name] = task.head(encoder)
+            if task.head_of is None:
+                self.heads._modules[name] = task.head(encoder)
         self.mixes = nn.ModuleDict()
         for name, task in tasks.items():
-            if task.encoder_layers == "mix":
+            if task.encoder_layers == "mix" and task.head_of is None:
                 self.mixes._modules[name] = LayerMix(encoder.depth)
         self.precision: Precision = "fp32"
 
     def head(self, name: str) -> Head:
-        """The head of a task."""
-        return cast(Head, self.heads[name])
+        """The head of a task, which may be another task's, too."""
+        return cast(Head, self.heads[self._owner(name)])
 
     def mix(self, name: str) -> LayerMix | None:
         """How the encoder's layers become the one that a task's head reads; ``None`` if it reads the last."""
-        return cast(LayerMix, self.mixes[name]) if name in self.mixes else None
+        owner = self._owner(name)
+        return cast(LayerMix, self.mixes[owner]) if owner in self.mixes else None
+
+    def _owner(self, name: str) -> str:
+        """The task that has the head of a task."""
+        return self.tasks[name].head_of or name
 
     def loss(
         self, batch: Batch, targets: Mapping[str, Targets], lessons: Mapping[str, Lesson] | None = None
@@ -171,7 +177,7 @@ class Model(nn.Module):
         """
         own = dict(self.heads._modules)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for name in targets:
+            for name in {self._owner(name): None for name in targets}:
                 blank = self.tasks[name].head(self.encoder).to(self.encoder.device).eval()
                 for weight in blank.parameters():
                     weight.zero_()
@@ -203,7 +209,7 @@ class Model(nn.Module):
 
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
-        encoding: Encoding = self.encoder(batch, all_layers=any(name in self.mixes for name in names))
+        encoding: Encoding = self.encoder(batch, all_layers=any(self.mix(name) is not None for name in names))
         return encoding
 
     def _read(self, encoding: Encoding, name: str, rows: Sequence[int]) -> Encoding:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from polyhead.errors import PolyheadError, in_recipe, nearest
 from polyhead.files import is_utf8, possible
 from polyhead.nn.loading import BUNDLED
 from polyhead.stage import STRICT, AdapterSpec, DistilSpec, Stage
-from polyhead.tasks import Task, describe_task, make_task
+from polyhead.tasks import Task, describe_task, make_tasks
 
 _NAME, _NAME_IN_WORDS = r"[A-Za-z0-9_-]*", "letters, digits, - and _"
 """What tasks and stages may be called: these names become names of files."""
@@ -96,7 +96,7 @@ class Recipe(BaseModel):
         """
         if str(self.base.resolve()) not in sys.path:
             sys.path.append(str(self.base.resolve()))  # a user's own task type may stand beside the recipe
-        return {name: make_task(name, table) for name, table in self.tasks.items()}
+        return make_tasks(self.tasks)
 
     def to_toml(self) -> str:
         """The recipe with every default written out and paths made absolute; it trains the same model again."""
@@ -187,10 +187,21 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
     check_encoder(recipe.encoder_spec)
     if recipe.start is not None:
         check_start(recipe.start, recipe.tasks, encoder="encoder" in table)
+        _check_heads(recipe.start, recipe.make_tasks())
     _check_tasks(recipe)
     recipe = named_stages(recipe)
     _check_stages(recipe)
     return recipe
+
+
+def _check_heads(start: StartSpec, tasks: Mapping[str, Task]) -> None:
+    """A task that shares another's head begins as that one does."""
+    for key, names in (("fresh", start.fresh), ("heads", list(start.heads))):
+        for name in names:
+            if (other := tasks[name].head_of) is not None:
+                raise PolyheadError(
+                    f"start.{key} names {name!r}, which has the head of {other!r}.", remedy=f"Name {other!r} instead."
+                )
 
 
 def _check_tasks(recipe: Recipe) -> None:
@@ -206,7 +217,8 @@ def _check_tasks(recipe: Recipe) -> None:
             )
         if task.annotates:
             _check_layer_name(name, task.layer, recipe.data[task.data])
-    _check_confidences({name: task for name, task in tasks.items() if task.annotates}, recipe.data)
+    answering = {name: task for name, task in tasks.items() if task.annotates and task.head_of is None}
+    _check_confidences(answering, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):
             raise PolyheadError(f"stages[{number}].name = {stage.name!r} has other characters than {_NAME_IN_WORDS}.")
@@ -264,12 +276,18 @@ def named_stages(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"stages": stages})
 
 
-def replayed_tasks(recipe: Recipe, number: int) -> list[str]:
-    """The tasks of earlier stages that a stage, counted from 0, goes on with as it replays their data."""
+def replayed_tasks(recipe: Recipe, number: int, known: Collection[str]) -> list[str]:
+    """The tasks of earlier stages that a stage, counted from 0, goes on with as it replays their data.
+
+    Args:
+        recipe: With named stages.
+        number: The stage's.
+        known: The tasks that the run which the recipe starts from has learnt.
+    """
     stage = recipe.stages[number]
     if not stage.replay:
         return []
-    earlier = {name for before in recipe.stages[:number] for name in before.tasks}
+    earlier = {*known, *(name for before in recipe.stages[:number] for name in before.tasks)}
     return [name for name in recipe.tasks if name in earlier and name not in stage.tasks]
 
 
@@ -277,11 +295,8 @@ def _check_stages(recipe: Recipe) -> None:
     """See that what stages ask for goes together."""
     for number, stage in enumerate(recipe.stages, 1):
         place = f"stages[{number}]"
-        if stage.replay and not replayed_tasks(recipe, number - 1):
-            raise PolyheadError(
-                f"{place}.replay = {stage.replay} has nothing to replay: no earlier stage trains another task.",
-                remedy="Leave it out, or put a stage with other tasks before.",
-            )
+        if recipe.start is None:  # else it is to be seen what the run has learnt
+            check_replay(recipe, number - 1)
         taught = () if stage.distil is None else (("heads", stage.distil.heads), ("tasks", stage.distil.tasks))
         for key, names in taught:
             for name in names:
@@ -296,6 +311,21 @@ def _check_stages(recipe: Recipe) -> None:
                 f"{place}.{key} = {getattr(stage, key)!r} does not go with an adapter, which freezes the encoder.",
                 remedy=f"Leave {key} out, or the adapter.",
             )
+
+
+def check_replay(recipe: Recipe, number: int, known: Collection[str] = ()) -> None:
+    """See that a stage which replays has something to replay; arguments as for :func:`replayed_tasks`.
+
+    Raises:
+        PolyheadError: It has not.
+    """
+    share = recipe.stages[number].replay
+    if share and not replayed_tasks(recipe, number, known):
+        before = "no earlier stage trains" if recipe.start is None else "neither an earlier stage nor the run trained"
+        raise PolyheadError(
+            f"stages[{number + 1}].replay = {share} has nothing to replay: {before} another task.",
+            remedy="Leave it out, or put a stage with other tasks before.",
+        )
 
 
 def _explain(error: ValidationError) -> PolyheadError:

@@ -140,8 +140,8 @@ class Stage(BaseModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="The share of an epoch's examples that come from the data of earlier stages' other tasks, which so "
-        "go on learning and are not forgotten.",
+        description="The share of an epoch's examples that come from the data of other tasks of earlier stages, or of "
+        "the run that the recipe starts from, which so go on learning and are not forgotten.",
     )
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,

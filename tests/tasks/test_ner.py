@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +134,68 @@ def test_a_label_of_dev_alone_is_an_error_with_the_words_line() -> None:
     odd = Example(words=("a", "b"), layers={"e": Spans([Span(1, 2, "PRE")])}, file="dev.conll", lines=(7, 8))
     with pytest.raises(PolyheadError, match=r"dev\.conll:8: .*'PRE'.*dev split.*\n.*PER"):
         task.check([odd], "dev")
+
+
+def partly(scores: Tensor, spans: Spans, only: list[str], *, crf: bool) -> float:
+    """The loss of a text in which only these labels are marked."""
+    task = Ner(name="it", data="d", layer="e", labels=["LOC", "PER"], only=only)
+    target = task.target(Example(words=("a",) * len(scores), layers={"e": spans}))
+    loss = head(crf=crf).loss(Flat(scores, [len(scores)]), [target])
+    assert loss.units == len(scores)
+    return loss.total.item()
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_what_is_not_marked_may_be_anything(crf: bool) -> None:
+    """The loss is that of any of the possible sequences, by listing them all."""
+    scores = torch.randn(4, len(TAGS), generator=torch.Generator().manual_seed(3)) * 2
+    gold = Spans([Span(1, 3, "LOC")])
+    tags = [[0, 3, 4], [1], [2], [0, 3, 4]]  # where LOC is marked, a word outside may be of a PER
+    every = list(itertools.product(range(len(TAGS)), repeat=4))
+    if crf:
+        follow, first = head(crf=True).crf.follow, head(crf=True).crf.first  # type: ignore[union-attr]
+        every = [way for way in every if first[way[0]] == 0 and all(follow[a, b] == 0 for a, b in pairwise(way))]
+    weights = {way: math.exp(sum(float(scores[i, tag]) for i, tag in enumerate(way))) for way in every}
+    possible = sum(weight for way, weight in weights.items() if all(t in tags[i] for i, t in enumerate(way)))
+    assert partly(scores, gold, ["LOC"], crf=crf) == pytest.approx(
+        -math.log(possible / sum(weights.values())), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_where_all_labels_are_marked_the_loss_is_the_usual_one(crf: bool) -> None:
+    scores = torch.randn(5, len(TAGS), generator=torch.Generator().manual_seed(4))
+    gold = Spans([Span(0, 2, "PER"), Span(3, 4, "LOC")])
+    usual = partly(scores, gold, [], crf=crf)
+    assert partly(scores, gold, ["LOC", "PER"], crf=crf) == pytest.approx(usual, rel=1e-5)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_gradients_stay_finite_where_little_is_possible(crf: bool) -> None:
+    scores = (torch.randn(6, len(TAGS)) * 30).requires_grad_()
+    task = Ner(name="it", data="d", layer="e", labels=["LOC", "PER"], only=["LOC"])
+    target = task.target(Example(words=("a",) * 6, layers={"e": Spans([Span(0, 3, "LOC"), Span(3, 6, "LOC")])}))
+    head(crf=crf).loss(Flat(scores, [6]), [target]).total.backward()
+    assert scores.grad is not None and torch.isfinite(scores.grad).all()
+
+
+def test_only_marked_labels_are_scored() -> None:
+    task = Ner(name="it", data="d", layer="e", labels=["LOC", "PER"], only=["LOC"])
+    example = Example(words=("a",) * 4, layers={"e": Spans([Span(0, 1, "LOC")])})
+    found = task.score([example], [Spans([Span(0, 1, "LOC"), Span(2, 3, "PER")])])
+    assert found["f1"] == 1.0, "a PER may well be there"
+    assert task.score([example], [Spans([Span(0, 1, "LOC"), Span(2, 3, "LOC")])])["precision"] == 0.5
+
+
+def test_a_span_that_should_not_be_marked_is_an_error_with_its_line() -> None:
+    task = Ner(name="it", data="d", layer="e", labels=["LOC", "PER"], only=["LOC"])
+    odd = Example(words=("a", "b"), layers={"e": Spans([Span(1, 2, "PER")])}, file="x.conll", lines=(7, 8))
+    for see in (task.target, lambda example: task.check([example], "train")):
+        with pytest.raises(PolyheadError, match=r"x\.conll:8: .*'PER'.*only = \['LOC'\]"):
+            see(odd)
+
+
+def test_a_label_that_nothing_has_is_no_marked_one() -> None:
+    task = Ner(name="it", data="d", layer="e", labels=["LOC", "PER"], only=["LOK"])
+    with pytest.raises(PolyheadError, match=r"tasks\.it\.only names 'LOK'[^?]*\n.*LOC"):
+        task.check([], "train")

@@ -46,8 +46,8 @@ def body(facts: CardFacts) -> str:
 
 
 def _opening(facts: CardFacts) -> str:
-    heads = f"a head for each of {len(facts.tasks)} tasks" if len(facts.tasks) > 1 else "a head for one task"
-    text = f"A polyhead model: one encoder and {heads}."
+    heads = sum(task.head_of is None for task in facts.tasks.values())
+    text = f"A polyhead model: one encoder and {counted(heads, 'head')} for {counted(len(facts.tasks), 'task')}."
     if facts.best_of is not None:
         stage, epoch = facts.best_of
         text += f" Its weights are those that were best for this task alone: stage {plain(stage)}, epoch {epoch}."

@@ -95,6 +95,16 @@ class Crf(nn.Module):
         """
         return (self._normaliser(scores, mask) - self._score(scores, mask, tags)).sum()
 
+    def likelihood(self, scores: Tensor, within: Tensor, mask: Tensor) -> Tensor:
+        """The negative log likelihood of all sequences of possible tags together, summed over texts.
+
+        Args:
+            scores: Shape (batch, words, tags).
+            within: The same, very low for tags that are not possible. Shape (batch, words, tags).
+            mask: Shape (batch, words).
+        """
+        return (self._normaliser(scores, mask) - self._normaliser(within, mask)).sum()
+
     def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
         """The best sequences. Shapes as for :func:`viterbi`."""
         return viterbi(scores, mask, self.follow, self.first)

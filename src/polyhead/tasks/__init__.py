@@ -26,6 +26,7 @@ __all__ = [
     "describe_task",
     "learnt",
     "make_task",
+    "make_tasks",
     "restore_task",
     "type_named",
 ]
@@ -86,6 +87,37 @@ def make_task(name: str, settings: Mapping[str, Any]) -> Task:
     if "data" not in given:
         raise PolyheadError(f"tasks.{name} does not say which data it learns from.", remedy='Add data = "NAME".')
     return cls(name=name, **given)
+
+
+def make_tasks(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Task]:
+    """All tasks of a recipe, from their tables; one that shares a head has the settings of the task that has it.
+
+    Raises:
+        PolyheadError: As for :func:`make_task`; or a task shares a head that is not there, or has other settings.
+    """
+    return {name: make_task(name, _with_shared(name, table, tables)) for name, table in tables.items()}
+
+
+def _with_shared(name: str, table: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A task's table, filled up with the settings of the task whose head it shares."""
+    if "head_of" not in table:
+        return table
+    what, other = f"tasks.{name}.head_of = {table['head_of']!r}", table["head_of"]
+    rest = [key for key, theirs in tables.items() if key != name and "head_of" not in theirs]
+    if not isinstance(other, str) or other not in tables or other == name:
+        raise PolyheadError(f"{what} is no other task of the recipe.", remedy=nearest(str(other), rest))
+    if "head_of" in tables[other]:
+        remedy = f"Name the task that has the head: {tables[other]['head_of']!r}."
+        raise PolyheadError(f"{what}, which has no head of its own.", remedy=remedy)
+    theirs = make_task(other, tables[other])
+    settings = {"type": tables[other]["type"], **theirs.to_dict()}
+    for key, value in table.items():  # what is no setting at all is told when the task is made
+        if key in settings and key not in theirs.own and value != settings[key]:
+            raise PolyheadError(
+                f"tasks.{name}.{key} = {value!r}, but the head that it shares with {other!r} has {settings[key]!r}.",
+                remedy=f"Leave {key} out.",
+            )
+    return {key: value for key, value in tables[other].items() if key not in theirs.own} | dict(table)
 
 
 def restore_task(saved: Mapping[str, Any]) -> Task:

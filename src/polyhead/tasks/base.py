@@ -63,6 +63,8 @@ class Task(ABC):
         encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
             about words mix, and heads about whole texts take the last.
         word: Which of its pieces stands for a word: the first, the last, or the mean of all.
+        head_of: The task whose head this one shares, so that one head learns from several datasets. Its type and all
+            settings of the head are that task's; data and weight are its own, and ``only`` of named entities.
     """
 
     kind: ClassVar[type] = str
@@ -77,6 +79,8 @@ class Task(ABC):
     """The field that ``prepare`` fills with the labels, if there is one."""
     earlier: ClassVar[Task | None] = None
     """Set for one task, before ``prepare``: the task of a previous run whose labels stay known beside the data's."""
+    own: ClassVar[frozenset[str]] = frozenset({"name", "data", "weight", "head_of"})
+    """The settings that tasks which share a head may have apart; all others belong to the head."""
     annotates: ClassVar[bool] = True
     """Whether the task learns a layer and answers with one. One that does not learns from texts alone: it has no
     layer, its examples are blocks of text that it corrupts anew for each step (``packing``, ``corrupt``), which are
@@ -89,6 +93,7 @@ class Task(ABC):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     encoder_layers: Literal["mix", "last"] | None = None
     word: Literal["first", "last", "mean"] = "first"
+    head_of: str | None = None
 
     def __post_init__(self) -> None:
         _check_settings(self)
@@ -163,6 +168,12 @@ class Task(ABC):
     def known_labels(self) -> list[str]:
         """The labels that ``prepare`` learnt; none if the type has none."""
         return list(getattr(self, self.inventory)) if self.inventory else []
+
+    def take_learnt(self, other: Task) -> None:
+        """Take over what another task of the same type learnt from the training split."""
+        for one in dataclasses.fields(self):
+            if one.metadata.get("learnt"):
+                setattr(self, one.name, getattr(other, one.name))
 
     def choices(self) -> list[str]:
         """The names of what the head gives probabilities to, in its order; none if it gives none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polyhead.data.example import Example, Prediction, Span, Spans, Value
-from polyhead.errors import PolyheadError
+from polyhead.errors import PolyheadError, nearest
 from polyhead.metrics import Tally, tally_spans
 from polyhead.nn.crf import Crf, iob2_transitions, viterbi
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, divergence, keep, per_example, soft_loss, translate
 from polyhead.nn.words import WordClassifier, word_loss
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
+
+IMPOSSIBLE = -1e4
+"""The score of a tag that a word cannot have: its probability is 0, and gradients stay finite (of -inf they do not)."""
 
 
 @dataclass(kw_only=True)
@@ -27,6 +30,8 @@ class Ner(Task):
 
     Attributes:
         crf: Whether transitions between tags are learnt too (a conditional random field).
+        only: The labels that the dataset marks; where it marks no span, there may still be one of another label. By
+            default it marks all.
         labels: The span labels, sorted.
     """
 
@@ -34,7 +39,10 @@ class Ner(Task):
     metric: ClassVar[str] = "f1"
     inventory: ClassVar[str] = "labels"
 
+    own: ClassVar[frozenset[str]] = Task.own | {"only"}
+
     crf: bool = False
+    only: list[str] = field(default_factory=list)
     labels: list[str] = learnt()
 
     @property
@@ -57,21 +65,41 @@ class Ner(Task):
         """A linear layer over tags on each word, and constrained decoding."""
         return NerHead(encoder.width, self.tags, crf=self.crf, dropout=self.dropout)
 
-    def target(self, example: Example) -> NDArray[np.int64] | None:
-        """The tag of each word. Shape (words,)."""
+    def target(self, example: Example) -> NDArray[Any] | None:
+        """The tag of each word, shape (words,); where not all labels are marked, which tags it may have, as truth
+        values of shape (words, tags).
+
+        Raises:
+            PolyheadError: A span has a label that is not among those that the task says are marked.
+        """
         if not self.carries(example):
             return None
+        self._see_marked(example)
         tags = np.zeros(len(example.words), dtype=np.int64)
         for span in self._gold(example):
             if span.label in self.labels:
                 begin = 1 + 2 * self.labels.index(span.label)
                 tags[span.start] = begin
                 tags[span.start + 1 : span.end] = begin + 1
-        return tags
+        return self._possible(tags) if self.only else tags
+
+    def _possible(self, tags: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Where nothing is marked there may be a span of another label than those that are."""
+        possible: NDArray[np.bool_] = np.eye(len(self.tags), dtype=bool)[tags]
+        unmarked = [tag != "O" and tag[2:] not in self.only for tag in self.tags]
+        possible[tags == 0] |= np.asarray(unmarked)
+        return possible
 
     def check(self, examples: Sequence[Example], split: str) -> list[str]:
-        """A span label that training never shows is an error."""
+        """A span label that training never shows is an error, and so is one that should not be marked."""
+        for label in self.only:
+            if label not in self.labels:
+                raise PolyheadError(
+                    f"tasks.{self.name}.only names {label!r}, but no span of the training splits has it.",
+                    remedy=nearest(label, self.labels),
+                )
         for example in examples:
+            self._see_marked(example)
             for span in self._gold(example):
                 if span.label not in self.labels:
                     raise unknown_label(self, example, span.label, split, self.labels, span.start)
@@ -82,8 +110,21 @@ class Ner(Task):
         return self.tags
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
-        """Of strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``."""
-        return tally_spans([self._gold(example) for example in examples], cast(Sequence[Spans], predicted))
+        """Of strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``; of labels that are marked."""
+        answers = cast(Sequence[Spans], predicted)
+        if self.only:
+            answers = [Spans(span for span in spans if span.label in self.only) for spans in answers]
+        return tally_spans([self._gold(example) for example in examples], answers)
+
+    def _see_marked(self, example: Example) -> None:
+        for span in self._gold(example) if self.only else ():
+            if span.label not in self.only:
+                raise PolyheadError(
+                    f"There is a span {span.label!r}, but tasks.{self.name}.only = {self.only} says which are marked.",
+                    file=example.file,
+                    line=example.lines[span.start] if example.lines else example.line,
+                    remedy="Add the label to only, or leave only out if all spans are marked.",
+                )
 
     def _gold(self, example: Example) -> Spans:
         return cast(Spans, example.layers.get(self.layer, Spans()))
@@ -109,13 +150,28 @@ class NerHead(Head):
         self.register_buffer("first", first, persistent=False)
 
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
-        """Cross entropy over words; with a CRF the negative log likelihood of whole sequences."""
+        """Cross entropy over words; with a CRF the negative log likelihood of whole sequences.
+
+        Where several tags are possible it is that of any of them (with a CRF: of all sequences that have only possible
+        tags; Tsuboi et al. 2008).
+        """
         logits = self.classify(encoding)
+        if targets and targets[0].ndim == 2:
+            return self._possible_loss(encoding, logits, torch.from_numpy(np.concatenate(targets)).to(logits.device))
         if self.crf is None:
             return LossSum(*word_loss(logits, targets))
         gold = torch.from_numpy(np.concatenate(targets)).to(logits.device)
         padded = encoding.pad(gold[:, None])[:, :, 0]
         return LossSum(self.crf.loss(encoding.pad(logits), encoding.word_mask, padded), len(gold))
+
+    def _possible_loss(self, encoding: Encoding, logits: Tensor, possible: Tensor) -> LossSum:
+        """As ``loss``, given which tags each word may have. Shape (all words, tags)."""
+        within = logits.masked_fill(~possible, IMPOSSIBLE)
+        if self.crf is None:
+            gap = torch.logsumexp(logits, dim=1) - torch.logsumexp(within, dim=1)  # (all words,)
+            return LossSum(gap.sum(), len(logits))
+        mask = encoding.word_mask
+        return LossSum(self.crf.likelihood(encoding.pad(logits), encoding.pad(within), mask), len(logits))
 
     def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
         """The probabilities of each word's tags; with a CRF given the whole text, its scores over the temperature."""

@@ -54,6 +54,7 @@ class Progress:
         chance: For each task of this stage the loss of a head that knows nothing, where losses are divided by it.
         kept: Whether what frozen layers make of texts is read from files in this stage; ``None`` before it began.
         scored: The dev scores of the epoch whose weights would be kept if the stage ended now.
+        start: The dev scores, before the first stage, of the tasks that the run which it started from has learnt.
         stages: For each stage done the scores on the dev splits, of all tasks learnt until then.
         mean: The stage's best weights by the mean of all tasks.
         tasks: Each task's best weights over all stages.
@@ -73,6 +74,7 @@ class Progress:
     chance: dict[str, float] = field(default_factory=dict)
     kept: bool | None = None
     scored: Scores = field(default_factory=dict)
+    start: Scores = field(default_factory=dict)
     stages: list[Scores] = field(default_factory=list)
     mean: Best | None = None
     tasks: dict[str, Best] = field(default_factory=dict)

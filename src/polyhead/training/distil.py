@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
             raise PolyheadError(f"{place}.teachers: {error.what}", remedy=error.remedy, file=error.file) from error
         if folder in [teacher.folder for teacher in found]:
             raise PolyheadError(f"{place}.teachers names {name!r} twice.", remedy="Name it once.")
-        theirs_of = {task: spec.heads.get(task, task) for task in _pupils(stage, model)}
+        theirs_of = {task: spec.heads.get(task) or _namesake(task, model, known) for task in _pupils(stage, model)}
         tasks = {task: known[theirs] for task, theirs in theirs_of.items() if theirs in known}
         if not tasks:
             raise PolyheadError(
@@ -132,6 +132,12 @@ def find_teachers(recipe: Recipe, number: int, model: Model) -> list[Teacher]:
                 remedy=nearest(spec.heads.get(task, task), _all_tasks(spec, recipe.base)),
             )
     return found
+
+
+def _namesake(name: str, model: Model, known: Collection[str]) -> str:
+    """What a task is called in a teacher that says nothing else: the same, or as the task whose head it shares."""
+    shared = model.tasks[name].head_of
+    return shared if shared is not None and name not in known else name
 
 
 def _pupils(stage: Stage, model: Model) -> list[str]:

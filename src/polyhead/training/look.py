@@ -9,6 +9,7 @@ from polyhead.data.check import Report, check
 from polyhead.data.check_stream import check_streams
 from polyhead.recipe import Recipe
 from polyhead.tasks import Task
+from polyhead.training.learning import see_layers
 from polyhead.training.origin import find_origin
 from polyhead.training.prepare import check_stages, device_of, read_dataset
 
@@ -26,6 +27,8 @@ def look(recipe: Recipe) -> Iterator[Report]:
     used = [name for name in recipe.data if any(task.data == name for task in tasks.values())]
     datasets = {name: _load(recipe, name, tasks) for name in used} if origin.learns_pieces else {}
     encoder = origin.encoder(datasets)
+    with recipe.blamed():
+        see_layers(recipe.stages, encoder)
 
     def lengths(examples: Sequence[Example]) -> list[int]:
         special = encoder.tokenizer.single.size

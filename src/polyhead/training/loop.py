@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from polyhead.nn.adapt import attach, detach, plain_weights
 from polyhead.nn.batch import Batch
 from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.vocabulary import narrow, widen
-from polyhead.recipe import Recipe, replayed_tasks
+from polyhead.recipe import Recipe, check_replay, replayed_tasks
 from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.stage import Stage
 from polyhead.tasks import LossSum
@@ -57,26 +57,40 @@ class Training:
         model: With the recipe's tasks, and its precision set.
         material: The datasets.
         folder: The run's folder, for best weights.
-        saved: A checkpoint to go on from.
+        known: The tasks that the run which the recipe starts from has learnt.
+
+    Raises:
+        PolyheadError: A stage has nothing to replay.
     """
 
     def __init__(
-        self, recipe: Recipe, model: Model, material: Material, folder: Path, saved: Checkpoint | None = None
+        self, recipe: Recipe, model: Model, material: Material, folder: Path, known: Collection[str] = ()
     ) -> None:
+        for number in range(len(recipe.stages)):
+            with recipe.blamed():
+                check_replay(recipe, number, known)
         self.recipe = recipe
         self.model = model
         self.material = material
         self.folder = folder
-        self.progress = saved.progress if saved else Progress()
-        self.saved = saved
+        self.known = known
+        self.progress = Progress()
+        self.saved: Checkpoint | None = None
         self.optimizer: Optimizer | None = None
-        self.checkpointed = self.progress.files()  # best weights that the last checkpoint speaks of
+        self.checkpointed: set[str] = set()
+        """The files of best weights that the last checkpoint speaks of."""
         self.lost = 0
         self.tell: Callable[[str], object] = lambda _: None
         """Called with each note on what a stage does beside training."""
         self.lessons: Lessons | None = None
-        if saved and not self.progress.step:  # between two stages; inside one, see _stage
-            model.load_state_dict(saved.weights)
+
+    def go_on(self, saved: Checkpoint) -> None:
+        """Stand where a checkpoint stands."""
+        self.saved = saved
+        self.progress = saved.progress
+        self.checkpointed = saved.progress.files()
+        if not saved.progress.step:  # between two stages; inside one, see _prepare
+            self.model.load_state_dict(saved.weights)
 
     def weights(self) -> dict[str, Tensor]:
         """The model's weights in full precision, as they stand in the middle of a stage."""
@@ -86,12 +100,14 @@ class Training:
         """Train, stage by stage. The state is whole whenever a record comes out."""
         for number in range(self.progress.stage, len(self.recipe.stages)):
             self._ask_teachers(number)  # of all stages first: what they lack is told before anything is learnt
+        if self.known and self.saved is None:
+            self.progress.start = self._score([name for name in self.model.tasks if name in self.known])
         for number in range(self.progress.stage, len(self.recipe.stages)):
             yield from self._stage(self.recipe.stages[number])
 
     def _stage(self, stage: Stage) -> Iterator[Record]:
         progress = self.progress
-        tasks = [*stage.tasks, *replayed_tasks(self.recipe, progress.stage)]
+        tasks = [*stage.tasks, *replayed_tasks(self.recipe, progress.stage, self.known)]
         labels = soft_folder(self.folder, progress.stage)
         examples = self._examples(progress.stage, taught_tasks(labels) if stage.distil else ())
         plan = Plan(stage, examples, (self.recipe.seed, progress.stage))
@@ -108,7 +124,8 @@ class Training:
     def _examples(self, number: int, taught: Sequence[str]) -> TrainingSet:
         """What a stage, counted from 0, learns from, if teachers label texts for these tasks."""
         stage = self.recipe.stages[number]
-        own, again = ([self.model.tasks[n] for n in ns] for ns in (stage.tasks, replayed_tasks(self.recipe, number)))
+        replayed = replayed_tasks(self.recipe, number, self.known)
+        own, again = ([self.model.tasks[name] for name in names] for names in (stage.tasks, replayed))
         everywhere = stage.distil is not None and stage.distil.texts == "all"
         return self.material.training_set(own, again, Taught(taught, everywhere))
 
@@ -337,7 +354,7 @@ class Training:
         self.model.float().load_state_dict(kept)
         self.model.eval()
         self.optimizer = None
-        learnt = {name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks}
+        learnt = {*self.known, *(name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks)}
         scores = progress.scored  # those of the epoch kept
         data = self.material.datasets
         if any("dev" in data[self.model.tasks[name].data].splits for name in learnt - set(scores)):

@@ -95,6 +95,8 @@ class Origin:
         if self.model is None:
             return
         for name, task in self.earlier.items():
+            if model.tasks[name].head_of is not None:
+                continue  # goes on with the head of that task
             with self.recipe.blamed():
                 _inherit(name, model.head(name), task.name, self.model.head(task.name))
             ours, theirs = model.mix(name), self.model.mix(task.name)
@@ -121,6 +123,9 @@ class Origin:
         assert self.model is not None
         for name, task in model.tasks.items():
             before = self.earlier.get(name)
+            if task.head_of is not None:
+                yield f"tasks.{name}: the head of {task.head_of!r}"
+                continue
             if before is None:
                 again = name in self.model.tasks
                 yield f"tasks.{name}: a new head" + (", not the run's" if again else "")
@@ -135,7 +140,7 @@ class Origin:
             yield "; ".join(parts)
         taken = {task.name for task in self.earlier.values()}
         for name in self.model.tasks:
-            if name not in taken and name not in model.tasks:
+            if name not in taken and name not in model.tasks and self.model.tasks[name].head_of is None:
                 yield f"the run's head {name!r} is dropped"
 
 
@@ -233,7 +238,7 @@ def _earlier(start: StartSpec, tasks: Mapping[str, Task], known: Mapping[str, Ta
     for name, task in tasks.items():
         before = known.get(start.heads.get(name, name))
         alike = type(before) is type(task) or name in start.heads
-        if before is not None and alike and name not in start.fresh:
+        if before is not None and alike and name not in start.fresh and task.head_of not in start.fresh:
             found[name] = before
     return found
 

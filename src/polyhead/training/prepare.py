@@ -104,6 +104,8 @@ def layer_kinds(tasks: Sequence[Task]) -> dict[str, type]:
 def prepare_tasks(tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]) -> list[str]:
     """Let every task learn its labels from the training split, and check the other splits against them.
 
+    Tasks that share a head learn from the training splits of all of them.
+
     Returns:
         Notes on gold that no prediction can match.
 
@@ -111,16 +113,34 @@ def prepare_tasks(tasks: Mapping[str, Task], datasets: Mapping[str, Dataset]) ->
         PolyheadError: There is no training split, or a label is known to dev or test alone.
     """
     notes = []
-    for task in tasks.values():
-        dataset = datasets[task.data]
-        if "train" not in dataset.splits:
-            raise PolyheadError(f"data.{task.data} has no training split.", remedy='Add train = "FILE".')
-        train = dataset.splits["train"]
-        task.prepare([example for example in train if task.carries(example)] if task.annotates else train)
-        for split, examples in dataset.splits.items():
-            if split != "train":
+    for name, task in tasks.items():
+        if task.head_of is None:
+            sharing = [task, *(other for other in tasks.values() if other.head_of == name)]
+            _prepare_head(sharing, [_train(datasets[one.data]) for one in sharing])
+    shared = {other for task in tasks.values() if task.head_of for other in (task.name, task.head_of)}
+    for name, task in tasks.items():
+        for split, examples in datasets[task.data].splits.items():
+            if split != "train" or name in shared:
                 notes += task.check(examples, split) or []  # a user's own type may return nothing
     return notes
+
+
+def _train(dataset: Dataset) -> Sequence[Example]:
+    if "train" not in dataset.splits:
+        raise PolyheadError(f"data.{dataset.name} has no training split.", remedy='Add train = "FILE".')
+    return dataset.splits["train"]
+
+
+def _prepare_head(tasks: Sequence[Task], splits: Sequence[Sequence[Example]]) -> None:
+    """Let tasks that share a head learn their labels, the first one being that which has it."""
+    first = tasks[0]
+    if not first.annotates:
+        for task, texts in zip(tasks, splits, strict=True):
+            task.prepare(texts)
+        return
+    first.prepare([example for texts in splits for example in texts if first.carries(example)])
+    for task in tasks[1:]:
+        task.take_learnt(first)
 
 
 @dataclass

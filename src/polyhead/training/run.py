@@ -22,6 +22,8 @@ from polyhead.scoring import Measured, Scores, measure
 from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
+BEGIN = "start"
+"""What stands in the place of a stage for the run that a model started from."""
 """The file of a run that says what came out of each stage."""
 
 INTERVALS = "intervals.json"
@@ -118,8 +120,9 @@ class Run:
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """For each stage its name (``stage``), its ``tasks``, and the dev ``scores`` of all tasks learnt until its end.
-        A run of an older version has none.
+        """For each stage its name (``stage``), its ``tasks``, and the dev ``scores`` of all tasks learnt until its end;
+        before them those of the run that the model started from, if it did, as a stage ``start`` without tasks. A run
+        of an older version has none.
 
         Raises:
             PolyheadError: The file is damaged.

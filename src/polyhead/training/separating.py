@@ -38,7 +38,10 @@ def separate(run: str | Path, output: str | Path, *, tell: Callable[[str], objec
     path = folder / BEST / "tasks.json"
     best = read_json(path) if path.exists() else {}
     saved = {}
-    for name in load_model(folder).tasks:
+    for name, task in load_model(folder).tasks.items():
+        if task.head_of is not None:
+            tell(f"tasks.{name} has the head of {task.head_of!r}, which is saved")
+            continue
         where = best.get(name)
         model = _alone(load_model(folder, name if where else None), name)
         origin = (str(where["stage"]), int(where["epoch"])) if where else None

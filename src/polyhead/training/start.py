@@ -38,7 +38,7 @@ from polyhead.training.optim import RATE_TIMES_WIDTH
 from polyhead.training.origin import KEPT, find_origin
 from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.run import INTERVALS, STAGES, Run, write_card, write_intervals
+from polyhead.training.run import BEGIN, INTERVALS, STAGES, Run, write_card, write_intervals
 
 try:
     import fcntl
@@ -128,7 +128,7 @@ def resume(
     see_same(before.get("teachers", {}), facts["teachers"])
     saved = load_checkpoint(folder)
     if saved is not None:
-        training = Training(training.recipe, training.model, training.material, folder, saved)
+        training.go_on(saved)
     training.tell = tell
     return _finish(training, watch, checkpoint_seconds)
 
@@ -176,7 +176,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "notes": notes + said,
     }
     origin.keep(folder, encoder)
-    return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder), facts
+    return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder, list(origin.earlier)), facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
@@ -215,9 +215,11 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
 
 
 def _stages(training: Training) -> list[dict[str, Any]]:
-    """What ``stages.json`` says of the stages of a finished run."""
-    stages = zip(training.recipe.stages, training.progress.stages, strict=True)
-    return [{"stage": stage.name, "tasks": stage.tasks, "scores": scores} for stage, scores in stages]
+    """What ``stages.json`` says of the stages of a finished run, and before them of the run that it started from."""
+    progress = training.progress
+    begin = [{"stage": BEGIN, "tasks": [], "scores": progress.start}] if progress.start else []
+    stages = zip(training.recipe.stages, progress.stages, strict=True)
+    return begin + [{"stage": stage.name, "tasks": stage.tasks, "scores": scores} for stage, scores in stages]
 
 
 class _Log:
