@@ -11,11 +11,15 @@ from torch import Tensor, nn
 
 from polyhead.model import TRANSFORMER, Model
 from polyhead.nn.precision import halve_linear_weights
+from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.nn.vocabulary import NarrowEmbedding
 from polyhead.stage import Stage
 
 RATE_TIMES_WIDTH = 0.0768
 """The encoder's usual learning rate, times its width: wider encoders want smaller steps."""
+
+ADAPTER_TIMES = 5
+"""How many times higher the usual learning rate of an adapter is: it starts at nothing, with no knowledge to lose."""
 
 FOOT = 32
 """How many times lower a slanted triangle is at its feet than at its tip."""
@@ -28,6 +32,19 @@ START, OTHER = "start", "other"
 
 AVERAGE_EVERY = 4
 """The steps between two updates of the averaged weights: each goes through all weights, and neighbours are alike."""
+
+
+def usual_rate(stage: Stage, width: int, *, untrained: bool) -> float:
+    """The highest learning rate of an encoder's weights, or of their adapter, where a stage names none.
+
+    Args:
+        stage: What learns.
+        width: The encoder's.
+        untrained: Whether the encoder's weights are random.
+    """
+    if stage.adapter is not None:
+        return ADAPTER_TIMES * RATE_TIMES_WIDTH / width
+    return RATE_FROM_SCRATCH if untrained else RATE_TIMES_WIDTH / width
 
 
 def rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:

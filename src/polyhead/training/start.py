@@ -23,7 +23,6 @@ from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.precision import choose_precision
-from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import measure
 from polyhead.tasks import Task
@@ -34,7 +33,7 @@ from polyhead.training.facts import run_facts
 from polyhead.training.learning import see_layers
 from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
-from polyhead.training.optim import RATE_TIMES_WIDTH
+from polyhead.training.optim import usual_rate
 from polyhead.training.origin import KEPT, find_origin
 from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
@@ -145,10 +144,10 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     encoder = origin.encoder(datasets)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
-    usual = RATE_FROM_SCRATCH if origin.untrained else RATE_TIMES_WIDTH / encoder.width
+    rates = [usual_rate(stage, encoder.width, untrained=origin.untrained) for stage in recipe.stages]
     stages = [
-        stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": usual})
-        for stage in recipe.stages
+        stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": rate})
+        for stage, rate in zip(recipe.stages, rates, strict=True)
     ]
     recipe = recipe.model_copy(update={"precision": precision, "device": str(device), "stages": stages})
     torch.manual_seed(recipe.seed)
