@@ -28,6 +28,12 @@ class Labels(frozenset[str]):
     __slots__ = ()
 
 
+class Text(str):
+    """A whole text that stands beside another one, as its translation does."""
+
+    __slots__ = ()
+
+
 class WordLabels(tuple[str | None, ...]):
     """A label for each word; ``None`` where the data has none."""
 
@@ -54,7 +60,7 @@ class Tree:
 
 
 Value: TypeAlias = str | Labels | float | WordLabels | Spans | Tree
-"""A layer's value: a label (``str``), labels, a number, a label per word, spans, a tree."""
+"""A layer's value: a label or a :class:`Text` (``str``), labels, a number, a label per word, spans, a tree."""
 
 Confidence: TypeAlias = float | tuple[float, ...]
 """Probabilities in [0, 1]: one for a text, or one for each word or span of the value."""
@@ -66,7 +72,7 @@ class Prediction:
 
     Attributes:
         value: The answer; of the same kind as the gold layer.
-        confidence: One number for a label, labels or a number; for a label per word, spans or a tree
+        confidence: One number for a label, a text, labels or a number; for a label per word, spans or a tree
             a tuple with one number for each word or span.
     """
 
@@ -76,6 +82,7 @@ class Prediction:
 
 KIND_NAMES: Mapping[type, str] = {
     str: "a label",
+    Text: "a text",
     Labels: "labels",
     float: "a number",
     WordLabels: "a label per word",
