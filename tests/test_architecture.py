@@ -18,7 +18,7 @@ from polyhead import __all__ as public
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
     *("version", "errors", "files", "hub", "data", "metrics", "doc", "nn", "tasks", "intervals"),
-    *("model", "inherit", "stage", "encoder_spec", "recipe"),
+    *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
     *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
