@@ -5,12 +5,12 @@
 
 Ways: ``scratch`` (an encoder of two layers, with random weights and pieces learnt from the training texts), ``random``
 (minilm's architecture and pieces, random weights), ``frozen`` (a pretrained encoder that does not learn), ``tuned``
-(all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (from the joint model, one stage for
-the task alone), ``adapted`` (entities alone: from an encoder that has learnt from the plain text of WNUT17's whole
-training split). The first n sentences of each training file are used, so that smaller sets lie within larger ones; a
-size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev splits: the weights are
-those of the last epoch, and the dev splits are scored once. Each run is one line of the results; runs that are there
-already are not repeated, so the command can be ended and given again, or given twice at a time with different
+(all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (from the joint model's encoder with a
+new head, as ``tuned``), ``adapted`` (entities alone: from an encoder that has learnt from the plain text of WNUT17's
+whole training split). The first n sentences of each training file are used, so that smaller sets lie within larger
+ones; a size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev splits: the
+weights are those of the last epoch, and the dev splits are scored once. Each run is one line of the results; runs that
+are there already are not repeated, so the command can be ended and given again, or given twice at a time with different
 ``--seeds``.
 """
 
@@ -41,7 +41,7 @@ EPOCHS = {100: 20, 500: 10, 2000: 5}
 """Epochs of a pretrained encoder by the number of training sentences; a size in between takes the next lower one's."""
 SCRATCH_EPOCHS = {100: 30, 500: 20, 2000: 12, 8000: 6}
 """The same from scratch, where there is more to learn."""
-MORE = {"frozen": 2.0, "special": 0.5}
+MORE = {"frozen": 2.0}
 """How many times as many epochs a way takes."""
 ADAPT = {"epochs": 10, "batch_pieces": 2048, "learning_rate": 3e-4, "keep": "last"}
 """The stage of pretraining behind ``adapted``."""
@@ -50,7 +50,6 @@ SCRATCH = {"layers": 2, "width": 256, "vocabulary": 8000, "lowercase": True}
 STAGE: dict[str, dict[str, Any]] = {
     "frozen": {"freeze": "encoder", "head_learning_rate": 3e-3},
     "lora": {"adapter": {"kind": "lora", "rank": 8}, "learning_rate": 1e-3},
-    "special": {"learning_rate": 1e-4},
 }
 """What a way sets beside the defaults."""
 
@@ -132,7 +131,7 @@ def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -
         recipe["start"] = {"run": str(adapted(corpora, options.work))}
     if way == "special":
         joint = options.work / "-".join(["joint", str(size), str(job["seed"]), *options.tasks])
-        recipe["start"] = {"run": str(joint.resolve())}
+        recipe["start"] = {"run": str(joint.resolve()), "fresh": job["tasks"]}
     return recipe
 
 

@@ -45,6 +45,7 @@ def inherit(head: Head, earlier: Head) -> None:
     with torch.no_grad():
         for name, places in plan.items():
             _copy(ours[name], theirs[name].to(ours[name].device), places)
+    head.settle(earlier)
 
 
 def _other(name: str, theirs: dict[str, Tensor]) -> str:

@@ -96,6 +96,10 @@ class Model(nn.Module):
         self.encoder = encoder
         self.tasks = dict(tasks)
         self.info: dict[str, Any] = dict(info or {})
+        for task in sorted(self.tasks.values(), key=lambda task: task.head_of is not None):
+            if task.head_of is not None:
+                task.take_learnt(self.tasks[task.head_of])  # what it learns of the encoder, too
+            task.bind(encoder)
         self.heads = nn.ModuleDict()
         for name, task in tasks.items():  # not by add_module, which refuses names like "type" that modules have, too
             if task.head_of is None:
@@ -197,7 +201,7 @@ class Model(nn.Module):
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, rows in wanted.items() if len(rows)])
             return {
-                name: self.head(name).predict(self._read(encoding, name, rows)) if len(rows) else []
+                name: self.tasks[name].answer(self.head(name), self._read(encoding, name, rows)) if len(rows) else []
                 for name, rows in wanted.items()
             }
 

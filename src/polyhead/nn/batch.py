@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,7 @@ class Batch:
         case: How the word of each piece is capitalised, where the tokenizer drops that; ``None`` if no word is.
             Shape (rows, pieces).
         slots: Where what frozen layers make of the rows is kept, if it is.
+        blanks: For each example whether the tokenizer leaves nothing of it: an unknown piece stands there alone.
     """
 
     ids: Tensor
@@ -58,6 +59,7 @@ class Batch:
     texts: tuple[tuple[str, ...], ...]
     case: Tensor | None = None
     slots: Slots | None = None
+    blanks: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -81,6 +83,7 @@ class Batch:
             self.texts,
             move(self.case),
             self.slots,
+            self.blanks,
         )
 
 
@@ -147,8 +150,9 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
         tokenizer: Gives the special pieces.
         window: The most pieces a row may have, special ones included.
     """
+    blanks = tuple(item.length == 1 and item.ids[:1].tolist() == [tokenizer.unknown] for item in items)
     if all(not len(item.pair) and len(item.ids) + tokenizer.single.size <= window for item in items):
-        return _one_row_each(items, tokenizer)
+        return replace(_one_row_each(items, tokenizer), blanks=blanks)
     rows: list[_Row] = []
     owners: list[int] = []
     places: list[Ints] = []  # per example: row, first and last column of each word, shape (words, 3)
@@ -165,7 +169,7 @@ def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> 
             places.append(_places(item, cuts, len(rows), len(tokenizer.single.before)))
             rows += [_single_row(item, tokenizer, start, end) for start, end in cuts]
             owners += [index] * len(cuts)
-    return _fill(rows, owners, places, tokenizer, tuple(item.words for item in items))
+    return replace(_fill(rows, owners, places, tokenizer, tuple(item.words for item in items)), blanks=blanks)
 
 
 def _one_row_each(items: Sequence[Pieces], tokenizer: PieceTokenizer) -> Batch:

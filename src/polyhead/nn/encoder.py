@@ -46,6 +46,8 @@ class Encoder(nn.Module):
         self.tokenizer = tokenizer
         self.window = window
         self.name = name
+        self.source = ""
+        """The folder, or the id on the Hub, that it was loaded from; empty if it was not."""
         self._own_rates: dict[tuple[nn.Module, str], Any] = {}
         self.frozen = -1
         """The highest level that does not learn, see :meth:`freeze`."""

@@ -77,7 +77,9 @@ def load_encoder(name: str, *, base: Path = Path(), window: int | None = None, d
         raise PolyheadError(
             f"encoder.window = {window} does not fit the encoder {name!r}.", remedy=f"Take a number from 8 to {most}."
         )
-    return Encoder(transformer, tokenizer, window=window or most, name=name)
+    encoder = Encoder(transformer, tokenizer, window=window or most, name=name)
+    encoder.source = source
+    return encoder
 
 
 def find_encoder(name: str, base: Path = Path()) -> str:
@@ -228,7 +230,13 @@ def _whole_transformer(source: str) -> tuple[Any, list[str]]:
     )
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
-    return transformer.float(), sorted(name for name in info["missing_keys"] if "pooler" not in name)
+    missing = (name for name in info["missing_keys"] if "pooler" not in name and not _computed(transformer, name))
+    return transformer.float(), sorted(missing)
+
+
+def _computed(transformer: Any, name: str) -> bool:
+    """Whether a weight is a formula's, so that files need not hold it: Marian's positions."""
+    return "Sinusoidal" in type(transformer.get_submodule(name.rpartition(".")[0])).__name__
 
 
 @lru_cache

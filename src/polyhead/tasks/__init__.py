@@ -15,6 +15,7 @@ from polyhead.tasks.masked_lm import MaskedLm
 from polyhead.tasks.ner import Ner
 from polyhead.tasks.parsing import Parsing
 from polyhead.tasks.regression import Regression
+from polyhead.tasks.seq2seq import Seq2Seq
 from polyhead.tasks.tagging import Tagging
 
 __all__ = [
@@ -38,6 +39,7 @@ TYPES: dict[str, type[Task]] = {
     "ner": Ner,
     "parsing": Parsing,
     "regression": Regression,
+    "seq2seq": Seq2Seq,
     "tagging": Tagging,
 }
 

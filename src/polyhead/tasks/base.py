@@ -157,6 +157,28 @@ class Task(ABC):
         """
         return []
 
+    def shared_with(self, others: Sequence[Task]) -> None:  # noqa: B027 - most have nothing to note
+        """Take note of the tasks that share this one's head; called before ``prepare``."""
+
+    def bind(self, encoder: Encoder) -> None:  # noqa: B027
+        """Take note of the encoder; called before ``head`` and ``target``, of every task.
+
+        Raises:
+            PolyheadError: The task does not go with it.
+        """
+
+    def steps(self, target: Any) -> int:  # noqa: ARG002 - for subclasses
+        """How many pieces a head reads beside the encoder's for this target; a batch has room for as many of both."""
+        return 0
+
+    def remarks(self) -> list[str]:
+        """What is to be said of the targets so far, such as what was left out; it is said once."""
+        return []
+
+    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
+        """What the task's head, which others may share, answers for each example."""
+        return head.predict(encoding)
+
     def units(self, example: Example) -> int:
         """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
@@ -273,6 +295,9 @@ class Head(nn.Module, ABC):
         """What to sum up over the blocks of a split for ``Task.figures``, for a task that does not annotate."""
         total, units = self.loss(encoding, targets)
         return {"loss": float(total), "units": units}
+
+    def settle(self, earlier: Head) -> None:
+        """After weights of an earlier head were copied (see :meth:`label_axes`): begin well with labels new to it."""
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """Which labels the rows, columns or other slices of each parameter stand for, in their order.

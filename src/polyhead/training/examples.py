@@ -51,6 +51,7 @@ class TrainingSet:
         lengths: The length of each example's longest row in pieces.
         rows: How many rows each example takes.
         left_out: How many examples carry no layer of the stage's tasks.
+        remarks: What is to be said of targets, such as which were too long.
         replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
         blocks: For each task that learns from blocks which examples these are; they come after all others.
         examples: The examples themselves.
@@ -64,6 +65,7 @@ class TrainingSet:
     lengths: NDArray[np.int64]
     rows: NDArray[np.int64]
     left_out: int = 0
+    remarks: Sequence[str] = ()
     replayed: frozenset[int] = frozenset()
     blocks: Mapping[str, OwnBlocks] = field(default_factory=dict)
     examples: Sequence[Example] = ()

@@ -110,6 +110,8 @@ class Training:
         tasks = [*stage.tasks, *replayed_tasks(self.recipe, progress.stage, self.known)]
         labels = soft_folder(self.folder, progress.stage)
         examples = self._examples(progress.stage, taught_tasks(labels) if stage.distil else ())
+        for remark in examples.remarks:
+            self.tell(remark)
         plan = Plan(stage, examples, (self.recipe.seed, progress.stage))
         self.lessons = Lessons(labels, stage.distil, plan.soft_scales) if stage.distil else None
         self._prepare(stage, plan, tasks)

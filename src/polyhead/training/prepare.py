@@ -138,6 +138,7 @@ def _prepare_head(tasks: Sequence[Task], splits: Sequence[Sequence[Example]]) ->
         for task, texts in zip(tasks, splits, strict=True):
             task.prepare(texts)
         return
+    first.shared_with(tasks[1:])
     first.prepare([example for texts in splits for example in texts if first.carries(example)])
     for task in tasks[1:]:
         task.take_learnt(first)
@@ -228,12 +229,15 @@ class Material:
                 again.add(len(sizes))
             sizes.append(taken)
         lengths, rows = self.encoder.measure(items)
+        for task in tasks:  # what a head reads of its own needs as much room
+            lengths = np.maximum(lengths, [0 if t is None else task.steps(t) for t in targets[task.name]])
         counts, soft_counts = (
             {name: np.asarray(numbers, dtype=np.int64) for name, numbers in table.items()} for table in (units, soft)
         )
         replays = frozenset(again)
-        made = TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, replays)
-        return replace(made, examples=examples, soft_units=soft_counts)
+        made = TrainingSet(sizes, items, targets, counts, lengths, rows, left_out, replayed=replays)
+        remarks = [remark for task in tasks for remark in task.remarks()]
+        return replace(made, examples=examples, soft_units=soft_counts, remarks=remarks)
 
     def _with_blocks(self, labelled: TrainingSet, tasks: Sequence[Task], replayed: Collection[str]) -> TrainingSet:
         """The same examples, and after them the blocks of each of these tasks."""

@@ -1,0 +1,236 @@
+"""Decoders: they read what the encoder made of a text, and write another text piece by piece.
+
+The networks and the search for the best sequence are transformers' own: an encoder-decoder whose encoder is left out,
+since its work is done by the shared encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+IGNORE = -100
+"""The target where a shorter text of a batch has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How a text is looked for.
+
+    Attributes:
+        beams: The number of hypotheses that are kept at each step; 1 takes the likeliest piece each time (greedy).
+        length_penalty: The power of its length that a hypothesis's log-probability is divided by: above 1 longer texts
+            are preferred.
+        temperature: Pieces are drawn by their probabilities, with logits divided by this, in place of the likeliest.
+        best: How many texts are wanted for each; at most ``beams``, unless they are drawn.
+    """
+
+    beams: int = 1
+    length_penalty: float = 1.0
+    temperature: float | None = None
+    best: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How texts end.
+
+    Attributes:
+        end: The id of the piece that ends a text.
+        padding: The id that fills up shorter ones.
+        longest: The most pieces of a text, its end included.
+    """
+
+    end: int
+    padding: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text that a decoder wrote.
+
+    Attributes:
+        ids: Its pieces, without special ones.
+        chance: The geometric mean of its pieces' probabilities, that of its end included.
+    """
+
+    ids: list[int]
+    chance: float
+
+
+class _Output(nn.Module):
+    """The product with the piece vectors, which belong to another module (tied weights; Press and Wolf 2017)."""
+
+    def __init__(self, embedding: nn.Module, bias: Tensor | None) -> None:
+        super().__init__()
+        self.embedding = [embedding]  # in a list, so that its weights are not this module's
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+
+    @property
+    def weight(self) -> Tensor:
+        """Shape (pieces, width)."""
+        (embedding,) = self.embedding
+        return cast(Tensor, embedding.weight)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits. Shape (..., width) to (..., pieces)."""
+        return nn.functional.linear(hidden, self.weight, self.bias)
+
+
+class Absent(nn.Module):
+    """Stands where transformers expects an encoder; it has nothing to do."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+
+class Decoder(nn.Module):
+    """A decoder over the pieces of an encoder.
+
+    Args:
+        network: An encoder-decoder of the transformers library; its encoder is taken away.
+        width: The encoder's width; where the decoder has another one, a linear layer stands between.
+    """
+
+    def __init__(self, network: Any, width: int) -> None:
+        super().__init__()
+        self.network = _alone(network)
+        self.network.eval()
+        own = decoder_width(network.config)
+        self.bridge = nn.Linear(width, own) if width != own else None
+
+    @property
+    def config(self) -> Any:
+        """The network's configuration."""
+        return self.network.config
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The vectors of the pieces that it writes."""
+        return _embedding(self.network)
+
+    def forward(self, states: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        """The logits of each next piece.
+
+        Args:
+            states: What the encoder made of each text. Shape (batch, pieces, width).
+            mask: True where there is a piece. Shape (batch, pieces).
+            given: The pieces so far, which begin with the start. Shape (batch, steps).
+
+        Returns:
+            Shape (batch, steps, pieces of the vocabulary).
+        """
+        out = self.network(
+            encoder_outputs=self._read(states), attention_mask=mask.long(), decoder_input_ids=given, use_cache=False
+        )
+        return cast(Tensor, out.logits).float()
+
+    def write(
+        self, states: Tensor, mask: Tensor, start: Sequence[int], search: Search, ends: Ends
+    ) -> list[list[Written]]:
+        """A text for each encoded text, or several, the best first.
+
+        Args:
+            states: Shape (batch, pieces, width).
+            mask: Shape (batch, pieces).
+            start: The pieces that each text begins with; they are not part of it.
+            search: How to look for it.
+            ends: How it ends.
+        """
+        prompt = torch.tensor([list(start)] * len(states), device=states.device)
+        best = search.best if search.temperature is not None else min(search.best, search.beams)
+        found = self.network.generate(
+            encoder_outputs=self._read(states),
+            attention_mask=mask.long(),
+            decoder_input_ids=prompt,
+            generation_config=_settings(search, best, start, ends),
+        )
+        written = found[:, len(start) :]  # (batch * best, steps)
+        chances = self._chances(states, mask, found, len(start), best, ends.end)
+        ended = (written == ends.end).cumsum(1) > 0
+        texts = [
+            Written(row[~over].tolist(), chance)
+            for row, over, chance in zip(written, ended, chances.tolist(), strict=True)
+        ]
+        return [texts[i : i + best] for i in range(0, len(texts), best)]
+
+    def _chances(self, states: Tensor, mask: Tensor, found: Tensor, begin: int, best: int, end: int) -> Tensor:
+        """The geometric mean of the probabilities of each text's pieces, in one pass. Shape (batch * best,)."""
+        states, mask = (part.repeat_interleave(best, dim=0) for part in (states, mask))
+        logs = torch.log_softmax(self(states, mask, found[:, :-1]), dim=2)[:, begin - 1 :]
+        chosen = found[:, begin:]
+        each = logs.gather(2, chosen[:, :, None])[:, :, 0]  # (batch * best, steps)
+        is_end = (chosen == end).long()
+        within = (is_end.cumsum(1) - is_end == 0).to(each.dtype)  # up to the first end
+        return ((each * within).sum(1) / within.sum(1).clamp(min=1)).exp()
+
+    def _read(self, states: Tensor) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        read = states if self.bridge is None else self.bridge(states)
+        return BaseModelOutput(last_hidden_state=read)
+
+
+def _settings(search: Search, best: int, start: Sequence[int], ends: Ends) -> Any:
+    """A search in transformers' words."""
+    from transformers import GenerationConfig
+
+    drawn = search.temperature is not None
+    return GenerationConfig(
+        max_length=ends.longest + len(start),
+        num_beams=search.beams,
+        length_penalty=search.length_penalty if search.beams > 1 else None,
+        early_stopping=search.beams > 1,
+        do_sample=drawn,
+        temperature=search.temperature if drawn else None,
+        top_k=0 if drawn else None,
+        num_return_sequences=best,
+        decoder_start_token_id=start[0],
+        eos_token_id=ends.end,
+        pad_token_id=ends.padding,
+    )
+
+
+def decoder_width(config: Any) -> int:
+    """The size of a vector in the decoder of an encoder-decoder with this configuration."""
+    inner = getattr(config, "decoder", config)
+    return int(getattr(inner, "d_model", None) or inner.hidden_size)
+
+
+def _alone(network: Any) -> Any:
+    """An encoder-decoder without its encoder, each weight of which has one name."""
+    output = network.get_output_embeddings()
+    embedding = _embedding(network)
+    if output.weight.data_ptr() == embedding.weight.data_ptr():
+        _put_output(network, output, _Output(embedding, getattr(output, "bias", None)))
+    base = network.model if hasattr(network, "model") else network
+    if not isinstance(base.encoder, Absent):
+        base.encoder = Absent(network.config)
+    if "shared" in base._modules:  # the piece vectors under another name
+        del base._modules["shared"]
+        base.__dict__["shared"] = embedding
+    return network
+
+
+def _put_output(network: Any, old: nn.Module, new: nn.Module) -> None:
+    """Put another output layer into the place of a network's own, and take away a second name of its bias."""
+    for module in network.modules():
+        for name, child in module._modules.items():
+            if child is old:
+                module._modules[name] = new
+                if getattr(module, "bias", None) is not None and "bias" in module._parameters:
+                    module._parameters["bias"] = None
+
+
+def _embedding(network: Any) -> nn.Embedding:
+    inner = network.decoder if hasattr(network, "decoder") else network.model.decoder
+    found = inner.get_input_embeddings()
+    return cast(nn.Embedding, found)
