@@ -195,7 +195,7 @@ def evaluate(
     Example: polyhead evaluate runs/first --split dev
     """
     from polyhead.training.run import assess
-    from polyhead.views import scores_table, show, write_figures
+    from polyhead.views import scores_table, show, show_signatures, write_figures
 
     _check_json(json_file)
     if file is not None and split is not None:
@@ -205,6 +205,7 @@ def evaluate(
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
     found = assess(run, split=split, file=file, data=data, best=best, tell=_tell)
     show(scores_table(found.scores, str(file or split), found.intervals))
+    show_signatures(found.signatures)
     write_figures(json_file, found.scores)
 
 

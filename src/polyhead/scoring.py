@@ -20,7 +20,13 @@ from polyhead.tasks import Task
 Scores = dict[str, dict[str, float]]
 """A task's name, then its figures by their usual names."""
 
-_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
+Signatures = dict[str, dict[str, str]]
+"""A task's name, then how those of its figures are computed exactly that have a signature (``Task.signatures``)."""
+
+_SHARES = {
+    *("accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"),
+    *("bleu", "chrf"),
+}
 
 
 def figure(name: str, value: float) -> str:
@@ -45,6 +51,11 @@ def stage_rows(stages: Sequence[Mapping[str, Any]], main: Mapping[str, str], bla
             before = before if value is None else value
         rows.append(row)
     return rows
+
+
+def signature_lines(signatures: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """How figures are computed exactly, a line for each."""
+    return [f"{task} {name}: {one}" for task, found in signatures.items() for name, one in found.items()]
 
 
 def changed(name: str, before: float | None, value: float) -> str:
@@ -92,10 +103,12 @@ class Measured:
     Attributes:
         scores: Each task's figures.
         intervals: Their intervals.
+        signatures: How figures are computed exactly, of the tasks whose figures say so.
     """
 
     scores: Scores
     intervals: dict[str, Intervals]
+    signatures: Signatures = field(default_factory=dict)
 
 
 def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Measured:
@@ -109,7 +122,8 @@ def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Mea
         scores[name] = _score_blocks(model, model.tasks[name], blocks)
         sure[name] = Intervals(len(blocks), 0, {})  # blocks of running text are no sample of examples
     names = [name for name in tasks if name in scores]
-    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names})
+    signatures = {name: found for name in names if (found := model.tasks[name].signatures())}
+    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names}, signatures)
 
 
 def _answered(

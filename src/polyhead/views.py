@@ -17,7 +17,7 @@ from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
 from polyhead.intervals import Intervals
-from polyhead.scoring import Scores, figure, stage_rows
+from polyhead.scoring import Scores, figure, signature_lines, stage_rows
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
 
@@ -50,6 +50,12 @@ def scores_table(scores: Scores, title: str, intervals: Mapping[str, Intervals])
                 table.add_row(first, name, figure(name, value), ends)
                 first = ""
     return table
+
+
+def show_signatures(signatures: Mapping[str, Mapping[str, str]]) -> None:
+    """How figures are computed exactly, below their table."""
+    for line in signature_lines(signatures):
+        show(line)
 
 
 def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table:
@@ -105,6 +111,7 @@ class Watcher:
         """The scores of the finished run, and what can be done with it."""
         for split, scores in run.scores.items():
             show(scores_table(scores, f"scores on {split}", run.intervals.get(split, {})))
+        show_signatures(run.signatures)
         if len(run.stages) > 1 and run.stages[-1]["scores"]:
             show(stages_table(run.stages, run.main_figures))
         took = time.monotonic() - self.started

@@ -18,7 +18,7 @@ from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Measured, Scores, measure
+from polyhead.scoring import Measured, Scores, Signatures, measure
 from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
@@ -31,11 +31,12 @@ INTERVALS = "intervals.json"
 
 
 def write_intervals(path: Path, measured: Mapping[str, Measured]) -> None:
-    """Write the intervals of each split's scores."""
+    """Write the intervals of each split's scores, and how these are computed exactly."""
     splits = {
         split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
     }
-    write_json(path, {"level": LEVEL, "method": METHOD, "seed": SEED, "splits": splits})
+    signatures = {task: found for one in measured.values() for task, found in one.signatures.items()}
+    write_json(path, {"level": LEVEL, "method": METHOD, "seed": SEED, "splits": splits, "signatures": signatures})
 
 
 def read_intervals(path: Path) -> dict[str, dict[str, Intervals]]:
@@ -80,6 +81,7 @@ def write_card(
         intervals={
             split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
         },
+        signatures={task: found for one in measured.values() for task, found in one.signatures.items()},
         best_of=best_of,
     )
     remove_unfinished(place)
@@ -102,6 +104,13 @@ class Run:
     def intervals(self) -> dict[str, dict[str, Intervals]]:
         """For each split and task the intervals of its figures; none of a run that an older polyhead made."""
         return read_intervals(self.folder / INTERVALS)
+
+    @property
+    def signatures(self) -> Signatures:
+        """How figures of its tasks are computed exactly, by task and figure, such as BLEU in sacrebleu's words."""
+        path = self.folder / INTERVALS
+        found: Signatures = read_json(path).get("signatures", {}) if path.exists() else {}
+        return found
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
