@@ -1,8 +1,8 @@
 """Gold and predicted texts in, figures out: BLEU and chrF, both by sacrebleu (Post 2018).
 
 Both are made of counts that add up over texts, so they are a :class:`polyhead.metrics.Tally`: the counts of each text
-and the figures of any sums of them are computed by sacrebleu's own classes, and equal its ``corpus_score``. What exactly
-was computed, a signature says.
+and the figures of any sums of them are computed by sacrebleu's own classes, and equal its ``corpus_score``. What
+exactly was computed, a signature says.
 """
 
 from __future__ import annotations

@@ -18,13 +18,14 @@ from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Measured, Scores, Signatures, measure
+from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
 from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
+"""The file of a run that says what came out of each stage."""
+
 BEGIN = "start"
 """What stands in the place of a stage for the run that a model started from."""
-"""The file of a run that says what came out of each stage."""
 
 INTERVALS = "intervals.json"
 """The file of a run that says how sure its scores are."""
@@ -203,12 +204,41 @@ def assess(
     tell: Callable[[str], object] = lambda _: None,
 ) -> Measured:
     """As :func:`evaluate`, with the intervals of the figures; ``only`` names the tasks, by default all."""
+    model, gold, tasks = open_gold(folder, Where(split, file, data, best, only), tell)
+    return measure(model, gold, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a model is scored on; see :func:`evaluate`.
+
+    Attributes:
+        split, file, data, best: As there.
+        only: The tasks; by default all.
+    """
+
+    split: str = "test"
+    file: str | Path | None = None
+    data: str | None = None
+    best: str | None = None
+    only: Collection[str] | None = None
+
+
+def open_gold(
+    folder: str | Path, where: Where, tell: Callable[[str], object]
+) -> tuple[Model, dict[str, Gold], list[str]]:
+    """A model, what it is scored on, and the tasks that there is gold for.
+
+    Raises:
+        PolyheadError: As :func:`evaluate`.
+    """
+    split, file, data, only = where.split, where.file, where.data, where.only
     device = find_device("auto")
     if (Path(folder) / "recipe.toml").is_file():
         recipe = load_recipe(Path(folder) / "recipe.toml")
-        model = load_model(folder, best).to(device)
+        model = load_model(folder, where.best).to(device)
     else:
-        model = load_model(folder, best).to(device)
+        model = load_model(folder, where.best).to(device)
         recipe = _recipe_behind(model)
         if file is None:
             raise PolyheadError(
@@ -219,7 +249,7 @@ def assess(
     same = str(device) == recipe.device  # then the figures are those of the run itself
     model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
     if file is not None:
-        recipe, split = _with_file(recipe, Path(file), data), "test"
+        recipe, split = _with_file(recipe, Path(file), data, tasks), "test"
     elif data is not None:
         recipe = recipe.model_copy(update={"data": {data: _dataset_named(recipe, data)}})
     wanted = {name: spec for name, spec in recipe.data.items() if getattr(spec, split) is not None}
@@ -237,7 +267,7 @@ def assess(
     for note in notes:
         tell(note)
     gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
-    return measure(model, gold, list(tasks))
+    return model, gold, list(tasks)
 
 
 def _recipe_behind(model: Model) -> Recipe:
@@ -247,8 +277,8 @@ def _recipe_behind(model: Model) -> Recipe:
     return Recipe(data=data, tasks=tasks)
 
 
-def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
-    used = sorted({str(table["data"]) for table in recipe.tasks.values()})
+def _with_file(recipe: Recipe, file: Path, data: str | None, tasks: Collection[str]) -> Recipe:
+    used = sorted({str(table["data"]) for name, table in recipe.tasks.items() if name in tasks})
     if data is None and len(used) > 1:
         raise PolyheadError(
             "The recipe has several datasets.", remedy=f"Say which one the file is like: --data {' or '.join(used)}"
