@@ -92,7 +92,8 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self) | {"difference": self.difference, "interval": self.interval, "p": self.p}
+        figures = {"first": self.first, "second": self.second, "difference": self.difference}
+        return figures | {"interval": self.interval, "p": self.p}
 
 
 @dataclass(frozen=True, slots=True)

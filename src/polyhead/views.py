@@ -70,10 +70,9 @@ def show_comparison(found: Mapping[str, Comparison], first: str, second: str, ti
     show_signatures({task: one.signatures for task, one in found.items()})
     for task, one in found.items():
         show(_verdict(task, one))
-    resamples = min(one.resamples for one in found.values())
     show(
-        f"The interval and p of B - A are of a paired bootstrap ({resamples:,} resamples): they tell what other examples "
-        "of the same kind might change, not what another seed would."
+        "Interval and p of B - A are of a paired bootstrap over the examples: they tell what other examples of the "
+        "same kind might change, not what another seed would."
     )
 
 
@@ -102,13 +101,15 @@ def _verdict(task: str, found: Comparison) -> str:
     both = found.figures.get(found.main)
     if both is None or both.p is None:
         return f"{task}: nothing can be said, since A and B have no {found.main} in common."
-    few = f" {counted(found.examples, 'example')} are few: even this is surer than it should be."
+    few = f" {counted(found.examples, 'example')} are few: interval and p are surer of it than they should be."
     few = few if found.examples < FEW else ""
     size = figure(found.main, abs(both.difference))
     if not both.difference:
-        return f"{task}: A and B have the same {found.main}.{few}"
+        return f"{task}: A and B have the same {found.main}."
     if not both.sure:
-        return f"{task}: chance may make this difference of {size} in {found.main} (p = {both.p:.3f}).{few}"
+        return (
+            f"{task}: no sure difference: chance alone may make one of {size} in {found.main} (p = {both.p:.3f}).{few}"
+        )
     better = "B" if (both.difference < 0) == found.lower_is_better else "A"
     worse = "A" if better == "B" else "B"
     return f"{task}: {better} is better than {worse} by {size} in {found.main} (p = {both.p:.3f}).{few}"

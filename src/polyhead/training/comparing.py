@@ -51,12 +51,13 @@ def compare(
         PolyheadError: They have no task in common, their examples are not the same, or as :func:`polyhead.evaluate`.
     """
     tell = _once(tell)
-    where = Where(split, file, data, best, _common(first, second, tell))
+    common = _common(first, second, tell)
+    where = Where(split, file, data, best, common)
     one = _answers(first, where, tell)
     other = _answers(second, replace(where, only=list(one)), tell)
-    for name in [name for name in one if name not in other]:
-        tell(f"tasks.{name}: {second} has no gold for it here; left out")
     both = [name for name in one if name in other]
+    if left := [name for name in common if name not in both]:
+        tell(f"{', '.join(left)}: there is no gold here; left out")
     for name in both:
         _check_same(name, (first, second), one[name], other[name], "" if file else split)
         _note_ways(name, one[name].task, other[name].task, tell)
@@ -111,10 +112,7 @@ def _answers(place: str | Path, where: Where, tell: Callable[[str], object]) -> 
     except PolyheadError as error:
         what = f"Scoring {place}: {error.what}"
         raise PolyheadError(what, remedy=error.remedy, file=error.file, line=error.line) from error
-    found = {given.task.name: given for given in answered(model, gold, names)}
-    if not found:
-        raise PolyheadError(f"There is no gold here for the tasks of {place}: {', '.join(where.only or ())}.")
-    return found
+    return {given.task.name: given for given in answered(model, gold, names)}
 
 
 def _check_same(name: str, places: tuple[str | Path, str | Path], one: Answered, other: Answered, split: str) -> None:
