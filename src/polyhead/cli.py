@@ -182,14 +182,10 @@ def evaluate(
         Path,
         typer.Argument(help="A finished run; with FILE also a model folder or owner/name on the Hugging Face Hub."),
     ],
-    rest: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[OTHER_RUN] [FILE]",
-            show_default=False,
-            help="A second run, to compare with the first; and a file to score on instead of a split.",
-        ),
+    other_run: Annotated[
+        Path | None, typer.Argument(help="Compare this one with it on the same examples; may be left out before FILE.")
     ] = None,
+    file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
     split: Annotated[
         str | None, typer.Option(help="train, dev or test, as the recipe names them.", show_default="test")
     ] = None,
@@ -199,14 +195,16 @@ def evaluate(
 ) -> None:
     """Score a model on a split of its recipe's data, or on a file. With two, compare them on the same examples.
 
-    Examples: polyhead evaluate runs/first --split dev; polyhead evaluate runs/first runs/second
+    Example: polyhead evaluate runs/first --split dev
+
+    To compare two: polyhead evaluate runs/first runs/second
     """
     from polyhead.training.comparing import compare, other_and_file
     from polyhead.training.run import assess
     from polyhead.views import scores_table, show, show_comparison, show_signatures, write_figures
 
     _check_json(json_file)
-    other, file = other_and_file(rest or [])
+    other, file = other_and_file([path for path in (other_run, file) if path is not None])
     if file is not None and split is not None:
         raise PolyheadError("FILE is scored on instead of a split.", remedy="Give FILE or --split, not both.")
     split = split or "test"

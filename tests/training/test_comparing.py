@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import weakref
 from pathlib import Path
@@ -151,6 +152,9 @@ def test_what_cannot_be_compared(everything: Path, other: Path, folder: Path, tm
         polyhead.compare(everything, tmp_path / "none")
     with pytest.raises(PolyheadError, match=r"Scoring .*everything: There are no best weights for 'nothing'"):
         polyhead.compare(everything, other, best="nothing")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PolyheadError, match="can be read only once"):
+        polyhead.compare(everything, other, file=tmp_path / "pipe")
     with pytest.raises(PolyheadError, match="has no dataset 'udd'"):
         polyhead.compare(everything, other, data="udd")
     known = comparing.tasks_of(everything)

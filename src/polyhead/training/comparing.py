@@ -8,7 +8,7 @@ from pathlib import Path
 
 from polyhead.data.example import Example
 from polyhead.data.readers import suffix_format
-from polyhead.data.text import counted
+from polyhead.data.text import counted, is_stream
 from polyhead.errors import PolyheadError
 from polyhead.hub import meant
 from polyhead.intervals import Answered, Comparison
@@ -50,6 +50,9 @@ def compare(
     Raises:
         PolyheadError: They have no task in common, their examples are not the same, or as :func:`polyhead.evaluate`.
     """
+    if file is not None and is_stream(Path(file)):
+        remedy = "Write its examples into a file: each of the two reads it."
+        raise PolyheadError("this can be read only once", remedy=remedy, file=file)
     tell = _once(tell)
     common = _common(first, second, tell)
     where = Where(split, file, data, best, common)
