@@ -211,7 +211,7 @@ def test_the_command_tells_runs_and_files_apart(
     assert "Give two runs first" in fault("evaluate", everything, file, other).remedy
     assert "Give two runs first" in fault("evaluate", everything, other, everything).remedy
     assert "Give two runs first" in fault("evaluate", everything, file, file).remedy
-    assert "not a run and a file" in fault("evaluate", everything, other, file, file).what
+    assert "not a run and a file" in fault("evaluate", everything, file, file).what
     assert "neither a run nor a file" in fault("evaluate", everything, folder / "othr").what
     assert "instead of a split" in fault("evaluate", everything, other, file, "--split", "dev").what
     asked: list[Any] = []
