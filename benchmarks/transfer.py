@@ -5,13 +5,13 @@
 
 Ways: ``scratch`` (an encoder of two layers, with random weights and pieces learnt from the training texts), ``random``
 (minilm's architecture and pieces, random weights), ``frozen`` (a pretrained encoder that does not learn), ``tuned``
-(all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (from the joint model's encoder,
-with a new head, as ``tuned``), ``adapted`` (entities alone: from an encoder that has learnt from the plain text of WNUT17's
-whole training split). The first n sentences of each training file are used, so that smaller sets lie within larger
-ones; a size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev splits: the
-weights are those of the last epoch, and the dev splits are scored once. Each run is one line of the results; runs that
-are there already are not repeated, so the command can be ended and given again, or given twice at a time with different
-``--seeds``.
+(all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (as ``tuned``, with a new head, but
+from the joint model's encoder), ``adapted`` (entities alone: from an encoder that has learnt from the plain text of
+WNUT17's whole training split). The first n sentences of each training file are used, so that smaller sets lie within
+larger ones; a size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev splits:
+the weights are those of the last epoch, and the dev splits are scored once. Each run is one line of the results; runs
+that are there already are not repeated, so the command can be ended and given again, or given twice at a time with
+different ``--seeds``.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from polyhead import __all__ as public
 
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
-    *("version", "errors", "files", "hub", "data", "metrics", "doc", "nn", "tasks", "intervals"),
+    *("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "nn", "tasks", "intervals"),
     *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
     *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
-WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "doc", "cli")
+WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")
 TASK_TYPES = {"classification", "lemmatization", "masked_lm", "ner", "parsing", "regression", "tagging"}
 FOR_THE_COMMAND_LINE = ("print", "exit", "quit", "sys.exit", "os._exit", "SystemExit")
 MODULES = sorted(path for path in ROOT.rglob("*.py"))

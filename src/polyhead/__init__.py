@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polyhead.hub import push
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
-    from polyhead.training import Run, evaluate, resume, separate, train
+    from polyhead.training import Run, compare, evaluate, resume, separate, train
 
 __all__ = [
     "Annotator",
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "Sentence",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "load_recipe",
@@ -45,6 +46,7 @@ _HOMES = {
     "Recipe": "polyhead.recipe",
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
+    "compare": "polyhead.training",
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",
     "load_recipe": "polyhead.recipe",

@@ -182,6 +182,9 @@ def evaluate(
         Path,
         typer.Argument(help="A finished run; with FILE also a model folder or owner/name on the Hugging Face Hub."),
     ],
+    other_run: Annotated[
+        Path | None, typer.Argument(help="Compare this one with it on the same examples; may be left out before FILE.")
+    ] = None,
     file: Annotated[Path | None, typer.Argument(help="Score on this file instead of a split.")] = None,
     split: Annotated[
         str | None, typer.Option(help="train, dev or test, as the recipe names them.", show_default="test")
@@ -190,21 +193,32 @@ def evaluate(
     best: BestOption = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Score a model on a split of its recipe's data, or on a file.
+    """Score a model on a split of its recipe's data, or on a file. With two, compare them on the same examples.
 
     Example: polyhead evaluate runs/first --split dev
+
+    To compare two: polyhead evaluate runs/first runs/second
     """
+    from polyhead.training.comparing import compare, other_and_file
     from polyhead.training.run import assess
-    from polyhead.views import scores_table, show, write_figures
+    from polyhead.views import scores_table, show, show_comparison, show_signatures, write_figures
 
     _check_json(json_file)
+    other, file = other_and_file([path for path in (other_run, file) if path is not None])
     if file is not None and split is not None:
         raise PolyheadError("FILE is scored on instead of a split.", remedy="Give FILE or --split, not both.")
     split = split or "test"
     if split not in ("train", "dev", "test"):
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
+    if other is not None:
+        compared = compare(run, other, split=split, file=file, data=data, best=best, tell=_tell)
+        show_comparison(compared, str(run), str(other), str(file or split))
+        tasks = {name: one.to_dict() for name, one in compared.items()}
+        write_figures(json_file, {"first": str(run), "second": str(other), "on": str(file or split), "tasks": tasks})
+        return
     found = assess(run, split=split, file=file, data=data, best=best, tell=_tell)
     show(scores_table(found.scores, str(file or split), found.intervals))
+    show_signatures(found.signatures)
     write_figures(json_file, found.scores)
 
 

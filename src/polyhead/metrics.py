@@ -71,7 +71,7 @@ def accuracy_and_f1(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, 
 
 def tally_labels(gold: Sequence[str], predicted: Sequence[str]) -> Tally:
     """The counts behind ``accuracy_and_f1``: texts, right ones, and for each label how often it is where."""
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     pairs = list(zip(gold, predicted, strict=True))
     found, counts = _count_labels([([wanted], [given]) for wanted, given in pairs])
     right = [wanted == given for wanted, given in pairs]
@@ -99,7 +99,7 @@ def multilabel(gold: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str,
 
 def tally_label_sets(gold: Sequence[Labels], predicted: Sequence[Labels]) -> Tally:
     """The counts behind ``multilabel``: as ``tally_labels`` has them."""
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     pairs = list(zip(gold, predicted, strict=True))
     found, counts = _count_labels(pairs)
     right = [wanted == given for wanted, given in pairs]
@@ -122,7 +122,7 @@ def regression(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, f
     Raises:
         ValueError: No texts, not as many predictions as gold values, or a value that is not finite.
     """
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     x, y = _finite(gold, "gold"), _finite(predicted, "predicted")  # (texts,)
     return {
         "pearson": _correlation(x, y),
@@ -146,7 +146,7 @@ def word_accuracy(gold: Sequence[WordLabels], predicted: Sequence[WordLabels]) -
 
 def tally_words(gold: Sequence[WordLabels], predicted: Sequence[WordLabels]) -> Tally:
     """The counts behind ``word_accuracy``: words with gold, and right ones."""
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     rows = []
     for index, (wanted, given) in enumerate(zip(gold, predicted, strict=True)):
         _check_words(index, len(wanted), len(given))
@@ -175,7 +175,7 @@ def span_f1(gold: Sequence[Spans], predicted: Sequence[Spans]) -> dict[str, floa
 
 def tally_spans(gold: Sequence[Spans], predicted: Sequence[Spans]) -> Tally:
     """The counts behind ``span_f1``: for each label its spans in gold, in the predictions, and right ones."""
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     found, counts = _count_labels(list(zip(gold, predicted, strict=True)), label_of=lambda span: span[2])
 
     def figures_of(sums: Floats) -> dict[str, Floats]:
@@ -214,7 +214,7 @@ def attachment(gold: Sequence[Tree], predicted: Sequence[Tree]) -> dict[str, flo
 
 def tally_trees(gold: Sequence[Tree], predicted: Sequence[Tree]) -> Tally:
     """The counts behind ``attachment``: words, right heads, right arcs with and without subtypes, content arcs."""
-    _check_texts(gold, predicted)
+    check_texts(gold, predicted)
     rows = []
     for index, (wanted, given) in enumerate(zip(gold, predicted, strict=True)):
         _check_words(index, len(wanted.heads), len(given.heads))
@@ -303,7 +303,12 @@ def _macro(labels: Floats) -> Floats:
     return _ratio(np.where(there, f1, 0.0).sum(-1), there.sum(-1).astype(np.float64))
 
 
-def _check_texts(gold: Sequence[object], predicted: Sequence[object]) -> None:
+def check_texts(gold: Sequence[object], predicted: Sequence[object]) -> None:
+    """See that there are texts, and a prediction for each.
+
+    Raises:
+        ValueError: There are none, or not as many.
+    """
     if len(gold) != len(predicted):
         raise ValueError(f"{len(gold)} gold values but {len(predicted)} predictions")
     if not gold:

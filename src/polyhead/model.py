@@ -276,14 +276,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
     Raises:
         PolyheadError: There is no model, or no such task.
     """
-    wanted = hub.meant(place)
-    folder = Path(place) if wanted is None else hub.fetch(wanted)
-    if wanted is not None:
-        _check_types(folder, wanted)
-    if not folder.is_dir():
-        found = hub.hub_id(place)
-        instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
-        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy=f"Check the path.{instead}")
+    folder = _found(place)
     model = Model.load(model_folder(folder))
     if best is not None:
         path = folder / BEST / "tasks.json"
@@ -294,6 +287,28 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
             )
         model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
     return model
+
+
+def tasks_of(place: str | Path) -> dict[str, Task]:
+    """The tasks of the model that ``load_model`` would load, without its weights.
+
+    Raises:
+        PolyheadError: There is no model.
+    """
+    return saved_tasks(model_folder(_found(place)))
+
+
+def _found(place: str | Path) -> Path:
+    """The folder that a place names; what is on the Hub is fetched."""
+    wanted = hub.meant(place)
+    folder = Path(place) if wanted is None else hub.fetch(wanted)
+    if wanted is not None:
+        _check_types(folder, wanted)
+    if not folder.is_dir():
+        found = hub.hub_id(place)
+        instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
+        raise PolyheadError(f"There is no run {str(folder)!r}.", remedy=f"Check the path.{instead}")
+    return folder
 
 
 def _check_types(folder: Path, wanted: hub.HubId) -> None:

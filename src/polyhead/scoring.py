@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from polyhead.data.example import Example, Value
-from polyhead.intervals import Intervals, intervals
+from polyhead.data.example import Example
+from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
@@ -20,7 +20,13 @@ from polyhead.tasks import Task
 Scores = dict[str, dict[str, float]]
 """A task's name, then its figures by their usual names."""
 
-_SHARES = {"accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"}
+Signatures = dict[str, dict[str, str]]
+"""A task's name, then how those of its figures are computed exactly that have a signature (``Task.signatures``)."""
+
+_SHARES = {
+    *("accuracy", "precision", "recall", "f1", "macro_f1", "micro_f1", "uas", "las", "las_universal", "clas"),
+    *("bleu", "chrf"),
+}
 
 
 def figure(name: str, value: float) -> str:
@@ -47,12 +53,21 @@ def stage_rows(stages: Sequence[Mapping[str, Any]], main: Mapping[str, str], bla
     return rows
 
 
+def signature_lines(signatures: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """How figures are computed exactly, a line for each."""
+    return [f"{task} {name}: {one}" for task, found in signatures.items() for name, one in found.items()]
+
+
 def changed(name: str, before: float | None, value: float) -> str:
     """A figure, and by how much it is another than before."""
     if before is None:
         return figure(name, value)
-    sign = "+" if value >= before else "-"
-    return f"{figure(name, value)} ({sign}{figure(name, abs(value - before))})"
+    return f"{figure(name, value)} ({signed(name, value - before)})"
+
+
+def signed(name: str, difference: float) -> str:
+    """A difference of figures, as :func:`figure` prints them, with its sign."""
+    return f"{'+' if difference >= 0 else '-'}{figure(name, abs(difference))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,8 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
         gold: The examples of each dataset.
         tasks: The tasks to score.
     """
-    scores = {task.name: task.score(examples, given) for task, examples, given in _answered(model, gold, tasks)}
+    found = answered(model, gold, tasks)
+    scores = {given.task.name: given.task.score(given.examples, given.predicted) for given in found}
     scores |= {name: _score_blocks(model, model.tasks[name], blocks) for name, blocks in _blocks(gold, tasks)}
     return {name: scores[name] for name in tasks if name in scores}
 
@@ -92,30 +108,31 @@ class Measured:
     Attributes:
         scores: Each task's figures.
         intervals: Their intervals.
+        signatures: How figures are computed exactly, of the tasks whose figures say so.
     """
 
     scores: Scores
     intervals: dict[str, Intervals]
+    signatures: Signatures = field(default_factory=dict)
 
 
 def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Measured:
     """As :func:`score`, with intervals."""
     scores: Scores = {}
     sure: dict[str, Intervals] = {}
-    for task, examples, given in _answered(model, gold, tasks):
-        scores[task.name] = task.score(examples, given)
-        sure[task.name] = intervals(task, examples, given)
+    for given in answered(model, gold, tasks):
+        scores[given.task.name] = given.task.score(given.examples, given.predicted)
+        sure[given.task.name] = intervals(given.task, given.examples, given.predicted)
     for name, blocks in _blocks(gold, tasks):
         scores[name] = _score_blocks(model, model.tasks[name], blocks)
         sure[name] = Intervals(len(blocks), 0, {})  # blocks of running text are no sample of examples
     names = [name for name in tasks if name in scores]
-    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names})
+    signatures = {name: found for name in names if (found := model.tasks[name].signatures())}
+    return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names}, signatures)
 
 
-def _answered(
-    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]
-) -> Iterator[tuple[Task, list[Example], list[Value]]]:
-    """Each task with the examples of its layer and the answers for them."""
+def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Iterator[Answered]:
+    """Each task that annotates with the examples of its layer, if there are some, and the answers for them."""
     for data, split in gold.items():
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
         here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
@@ -125,7 +142,7 @@ def _answered(
         for task in here:
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
             predicted = [answers[i][task.name].value for i in rows]
-            yield task, [split.examples[i] for i in rows], predicted
+            yield Answered(task, [split.examples[i] for i in rows], predicted)
 
 
 def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:

@@ -14,7 +14,7 @@ from polyhead.card.facts import CardFacts
 from polyhead.card.markdown import fenced, paragraph, plain, table
 from polyhead.data.text import counted
 from polyhead.hub import HERE
-from polyhead.scoring import Scores, figure
+from polyhead.scoring import Scores, figure, signature_lines
 from polyhead.tasks import Task, describe_task
 
 MOST_LABELS = 40
@@ -99,6 +99,9 @@ def _scores(facts: CardFacts) -> Iterator[str]:
     for split, scores in facts.scores.items():
         yield f"On {plain(split)}:\n"
         yield table(["task", "figure", "value", "95 % interval", "examples"], _figures(facts, split, scores))
+    if facts.signatures:
+        yield "How it is computed exactly:\n"
+        yield "".join(f"- {plain(line)}\n" for line in signature_lines(facts.signatures))
     yield (
         "Shares are in per cent. The intervals are of a percentile bootstrap over the examples of the split: they say "
         "how far a figure might be off on other examples of the same kind, not what another seed would change. Epochs "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from polyhead.recipe import Recipe
@@ -23,6 +23,7 @@ class CardFacts:
         recipe: The resolved recipe.
         scores: The figures of each split.
         intervals: For each split and task the intervals of its figures, as ``Intervals.to_dict`` gives them.
+        signatures: How figures are computed exactly, by task and figure, where their scorer says so.
         best_of: Where the weights are one task's own best: the stage and epoch that they come from.
     """
 
@@ -33,6 +34,7 @@ class CardFacts:
     recipe: Recipe
     scores: Mapping[str, Scores]
     intervals: Mapping[str, Mapping[str, Any]]
+    signatures: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     best_of: tuple[str, int] | None = None
 
     @property

@@ -12,7 +12,7 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.intervals import Intervals
 from polyhead.reporting.figures import curves, matrix
-from polyhead.scoring import figure, stage_rows
+from polyhead.scoring import figure, signature_lines, stage_rows
 from polyhead.training.run import Run
 
 STYLE = """
@@ -109,6 +109,8 @@ def _scores(run: Run) -> Iterator[str]:
         yield _table(
             f"on {split}; 95 % intervals by the bootstrap over texts", ["task", "figure", "", "interval"], rows
         )
+    for line in signature_lines(run.signatures):
+        yield f'<p class="note">{escape(line)}</p>'
 
 
 def _stages(run: Run, main: Mapping[str, str]) -> Iterator[str]:

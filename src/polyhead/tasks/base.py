@@ -149,6 +149,13 @@ class Task(ABC):
             raise NotImplementedError(f"{type(self).__qualname__} has neither score nor tally")
         return tally.figures()
 
+    def signatures(self) -> dict[str, str]:
+        """How figures are computed exactly, by their names, where their scorer has more than one way; by default none.
+
+        They stand beside the figures wherever these are written or shown.
+        """
+        return {}
+
     def check(self, examples: Sequence[Example], split: str) -> list[str]:  # noqa: ARG002 - for subclasses
         """See that gold outside the training split is of use; returns notes on what cannot be right.
 

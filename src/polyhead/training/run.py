@@ -18,24 +18,26 @@ from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.scoring import Measured, Scores, measure
+from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
 from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
+"""The file of a run that says what came out of each stage."""
+
 BEGIN = "start"
 """What stands in the place of a stage for the run that a model started from."""
-"""The file of a run that says what came out of each stage."""
 
 INTERVALS = "intervals.json"
 """The file of a run that says how sure its scores are."""
 
 
 def write_intervals(path: Path, measured: Mapping[str, Measured]) -> None:
-    """Write the intervals of each split's scores."""
+    """Write the intervals of each split's scores, and how these are computed exactly."""
     splits = {
         split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
     }
-    write_json(path, {"level": LEVEL, "method": METHOD, "seed": SEED, "splits": splits})
+    signatures = {task: found for one in measured.values() for task, found in one.signatures.items()}
+    write_json(path, {"level": LEVEL, "method": METHOD, "seed": SEED, "splits": splits, "signatures": signatures})
 
 
 def read_intervals(path: Path) -> dict[str, dict[str, Intervals]]:
@@ -80,6 +82,7 @@ def write_card(
         intervals={
             split: {task: sure.to_dict() for task, sure in found.intervals.items()} for split, found in measured.items()
         },
+        signatures={task: found for one in measured.values() for task, found in one.signatures.items()},
         best_of=best_of,
     )
     remove_unfinished(place)
@@ -102,6 +105,13 @@ class Run:
     def intervals(self) -> dict[str, dict[str, Intervals]]:
         """For each split and task the intervals of its figures; none of a run that an older polyhead made."""
         return read_intervals(self.folder / INTERVALS)
+
+    @property
+    def signatures(self) -> Signatures:
+        """How figures of its tasks are computed exactly, by task and figure, such as BLEU in sacrebleu's words."""
+        path = self.folder / INTERVALS
+        found: Signatures = read_json(path).get("signatures", {}) if path.exists() else {}
+        return found
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -194,12 +204,41 @@ def assess(
     tell: Callable[[str], object] = lambda _: None,
 ) -> Measured:
     """As :func:`evaluate`, with the intervals of the figures; ``only`` names the tasks, by default all."""
+    model, gold, tasks = open_gold(folder, Where(split, file, data, best, only), tell)
+    return measure(model, gold, tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a model is scored on; see :func:`evaluate`.
+
+    Attributes:
+        split, file, data, best: As there.
+        only: The tasks; by default all.
+    """
+
+    split: str = "test"
+    file: str | Path | None = None
+    data: str | None = None
+    best: str | None = None
+    only: Collection[str] | None = None
+
+
+def open_gold(
+    folder: str | Path, where: Where, tell: Callable[[str], object]
+) -> tuple[Model, dict[str, Gold], list[str]]:
+    """A model, what it is scored on, and the tasks that there is gold for.
+
+    Raises:
+        PolyheadError: As :func:`evaluate`.
+    """
+    split, file, data, only = where.split, where.file, where.data, where.only
     device = find_device("auto")
     if (Path(folder) / "recipe.toml").is_file():
         recipe = load_recipe(Path(folder) / "recipe.toml")
-        model = load_model(folder, best).to(device)
+        model = load_model(folder, where.best).to(device)
     else:
-        model = load_model(folder, best).to(device)
+        model = load_model(folder, where.best).to(device)
         recipe = _recipe_behind(model)
         if file is None:
             raise PolyheadError(
@@ -210,7 +249,7 @@ def assess(
     same = str(device) == recipe.device  # then the figures are those of the run itself
     model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
     if file is not None:
-        recipe, split = _with_file(recipe, Path(file), data), "test"
+        recipe, split = _with_file(recipe, Path(file), data, tasks), "test"
     elif data is not None:
         recipe = recipe.model_copy(update={"data": {data: _dataset_named(recipe, data)}})
     wanted = {name: spec for name, spec in recipe.data.items() if getattr(spec, split) is not None}
@@ -228,7 +267,7 @@ def assess(
     for note in notes:
         tell(note)
     gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
-    return measure(model, gold, list(tasks))
+    return model, gold, list(tasks)
 
 
 def _recipe_behind(model: Model) -> Recipe:
@@ -238,8 +277,8 @@ def _recipe_behind(model: Model) -> Recipe:
     return Recipe(data=data, tasks=tasks)
 
 
-def _with_file(recipe: Recipe, file: Path, data: str | None) -> Recipe:
-    used = sorted({str(table["data"]) for table in recipe.tasks.values()})
+def _with_file(recipe: Recipe, file: Path, data: str | None, tasks: Collection[str]) -> Recipe:
+    used = sorted({str(table["data"]) for name, table in recipe.tasks.items() if name in tasks})
     if data is None and len(used) > 1:
         raise PolyheadError(
             "The recipe has several datasets.", remedy=f"Say which one the file is like: --data {' or '.join(used)}"
