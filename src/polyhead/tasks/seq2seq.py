@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from polyhead.data.example import Example, Prediction, Text
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError
+from polyhead.metrics import Tally
 from polyhead.nn.decoders import (
     DecoderShape,
     build_decoder,
@@ -27,6 +28,7 @@ from polyhead.nn.decoding import IGNORE, Decoder, Ends, Search
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.targets import SPECIALS, TargetVocabulary, learn_vocabulary, restore_vocabulary
 from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.text_metrics import tally_texts, text_signatures
 
 LEAST_PIECES = 256 + len(SPECIALS)
 """The smallest vocabulary: the bytes and the special pieces."""
@@ -233,6 +235,15 @@ class Seq2Seq(Task):
     def units(self, example: Example) -> int:
         """The pieces of the target, and its end; about, where it is too long to be learnt from."""
         return len(self.target_vocabulary().encode(str(example.layers[self.layer]))) + 1
+
+    def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
+        """Of ``bleu`` and ``chrf``, as sacrebleu computes them, and ``length_ratio``."""
+        gold = [str(example.layers[self.layer]) for example in examples]
+        return tally_texts(gold, [str(text) for text in predicted], self.language)
+
+    def signatures(self) -> dict[str, str]:
+        """What exactly ``bleu`` and ``chrf`` are."""
+        return text_signatures(self.language)
 
     def remarks(self) -> list[str]:
         """Which pairs were left out, because the target has too many pieces."""
