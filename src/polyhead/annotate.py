@@ -207,8 +207,8 @@ def _check_answers(annotator: Annotator, target: str) -> None:
         raise PolyheadError(what, remedy=f"Take {rest}.")
     if target in ("csv", "tsv") and annotator.about_parts:
         name = annotator.about_parts[0]
-        rest = [one for one in annotator.names if one not in annotator.about_parts]
-        choice = f"Choose another task, --task {' or '.join(rest)}, or write" if rest else "Write"
+        others = [one for one in annotator.names if one not in annotator.about_parts]
+        choice = f"Choose another task, --task {' or '.join(others)}, or write" if others else "Write"
         what = f"tasks.{name} answers for words or sentences, which a row of {target.upper()} cannot hold."
         raise PolyheadError(what, remedy=f"{choice} JSONL.")
 

@@ -15,8 +15,8 @@ from polyhead.errors import PolyheadError
 class TableWriter:
     """Writes a row for each text, and before the first one a row that names the columns.
 
-    Columns are the text, what else the input has in columns, and the answers. Cells are quoted as in RFC 4180 where they
-    hold a quote, a delimiter or a line break. The readers of this package read the same values back.
+    Columns are the text, what else the input has in columns, and the answers. Cells are quoted as in RFC 4180 where
+    they hold a quote, a delimiter or a line break. The readers of this package read the same values back.
 
     Args:
         delimiter: What stands between cells.
@@ -84,6 +84,6 @@ class TableWriter:
 
 
 def text_line(example: Example, answers: Mapping[str, Prediction], layer: str) -> str:
-    """The answer of a layer that holds a text, on one line; empty for an empty text, so that lines stay side by side."""
+    """The answer of a layer that holds a text, on one line; empty for an empty text, so that lines stay aligned."""
     value = "" if example.blank or layer not in answers else str(answers[layer].value)
     return " ".join(value.splitlines()) + "\n"
