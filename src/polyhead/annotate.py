@@ -81,33 +81,31 @@ def annotate(
     if output is not None:
         check_place(output)
     if (text or pair) and not any(kind in _TABLES for kind in told):
-        raise PolyheadError(
-            f"--text and --pair name columns or fields, and {told[0] or 'plain text'} has none.",
-            remedy="Leave them out, or say the input's format with --from.",
-        )
+        what = f"--text and --pair name columns or fields, and {told[0] or 'plain text'} has none."
+        raise PolyheadError(what, remedy="Leave them out, or say the input's format with --from.")
     annotator = load(run, best=best)
-    if task is not None:
-        annotator = annotator.only(task)
+    annotator = annotator if task is None else annotator.only(task)
     formats = [kind or _as_text(annotator, path, tell) for path, kind in zip(inputs, told, strict=True)]
     target = target or _fitting(annotator, formats[0], output)
     _check_answers(annotator, target)
-    table = TableWriter("," if target == "csv" else "\t", confidence=confidence) if target in ("csv", "tsv") else None
-    with _opened(output, b"\n\n" if target in _SENTENCES else b"\n", quoted=table is not None) as stream:
+    write = _Writer(target, annotator, confidence=confidence)
+    with _opened(output, b"\n\n" if target in _SENTENCES else b"\n", quoted=write.table is not None) as stream:
         for path, kind in zip(inputs, formats, strict=True):
-            spec = _spec(annotator, path, kind, text, pair)
-            write = _writer(target, spec, annotator, table, confidence=confidence)
-            notes = Notes()
-            count = 0
-            examples = _unlabelled(path, spec, notes, keep_blank=target == "text")
-            for doc in annotator.stream(examples, split=True if target in _SENTENCES else None):
-                answers = write(doc)
-                stream.write(answers)
-                _note(notes, doc, name_of(path), annotator, answers)
-                count += 1
-            for note in notes:
-                tell(note)
-            if not count:
-                tell(f"there is no text in {name_of(path)}")
+            _annotate_file(path, _spec(annotator, path, kind, text, pair), write, stream, tell)
+
+
+def _annotate_file(path: Path, spec: DataSpec, write: _Writer, stream: IO[str], tell: Callable[[str], None]) -> None:
+    """Write the answers for one input, and tell what is worth knowing of it."""
+    notes, count = Notes(), 0
+    for doc in write.docs(_unlabelled(path, spec, notes, keep_blank=write.target == "text")):
+        answers = write(doc, spec)
+        stream.write(answers)
+        _note(notes, doc, name_of(path), write.annotator, answers)
+        count += 1
+    for note in notes:
+        tell(note)
+    if not count:
+        tell(f"there is no text in {name_of(path)}")
 
 
 def _check_inputs(inputs: Sequence[Path], output: Path | None) -> None:
@@ -264,20 +262,38 @@ def _columns(path: Path, known: dict[str, Any]) -> list[str]:
     return ["words" if i == place else "_" for i in range(max(width, 1))]
 
 
-def _writer(
-    target: str, spec: DataSpec, annotator: Annotator, table: TableWriter | None, *, confidence: bool
-) -> Callable[[Doc], str]:
-    if table is not None:
-        return lambda doc: table(doc.example, doc.whole_answers())
-    if target == "text":
-        layer = annotator.names[annotator.writers[0]]
-        return lambda doc: text_line(doc.example, doc.whole_answers(), layer)
-    if target == "conllu":
-        return lambda doc: doc.to_conllu(confidence=confidence)
-    if target == "columns":
-        names = spec.layers if spec.format == "columns" and isinstance(spec.layers, list) else ["words"]
-        return lambda doc: doc.to_columns(names)
-    return lambda doc: json.dumps(doc.to_dict(confidence=confidence), ensure_ascii=False) + "\n"
+class _Writer:
+    """Writes the answers for texts, in one format.
+
+    Args:
+        target: The format.
+        annotator: Gives the answers.
+        confidence: Whether to write how sure each answer is.
+    """
+
+    def __init__(self, target: str, annotator: Annotator, *, confidence: bool) -> None:
+        self.target, self.annotator, self.confidence = target, annotator, confidence
+        self.table: TableWriter | None = None
+        if target in ("csv", "tsv"):
+            self.table = TableWriter("," if target == "csv" else "\t", confidence=confidence)
+
+    def docs(self, examples: Iterator[Example]) -> Iterator[Doc]:
+        """The answers, with sentences where the format is made of them."""
+        return self.annotator.stream(examples, split=True if self.target in _SENTENCES else None)
+
+    def __call__(self, doc: Doc, spec: DataSpec) -> str:
+        """What to write for a text of an input that was read so."""
+        if self.table is not None:
+            return self.table(doc.example, doc.whole_answers())
+        if self.target == "text":
+            layer = self.annotator.names[self.annotator.writers[0]]
+            return text_line(doc.example, doc.whole_answers(), layer)
+        if self.target == "conllu":
+            return doc.to_conllu(confidence=self.confidence)
+        if self.target == "columns":
+            names = spec.layers if spec.format == "columns" and isinstance(spec.layers, list) else ["words"]
+            return doc.to_columns(names)
+        return json.dumps(doc.to_dict(confidence=self.confidence), ensure_ascii=False) + "\n"
 
 
 @contextmanager
