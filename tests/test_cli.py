@@ -578,7 +578,8 @@ def test_wrong_names_and_formats(everything: Path, tmp_path: Path) -> None:
     (tmp_path / "in.doc").touch()
     assert "'.doc'" in fault("predict", everything, tmp_path / "in.doc").what
     assert "Is a directory" in fault("predict", everything, "-o", tmp_path, stdin=b"x").what
-    assert "not written as .csv" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
+    assert "not written as .gz" in fault("predict", everything, "-o", tmp_path / "out.csv.gz", stdin=b"x").what
+    assert "a row of CSV cannot hold" in fault("predict", everything, "-o", tmp_path / "out.csv", stdin=b"x").what
     assert "no best weights" in fault("predict", everything, "--best", "poss", stdin=b"x").what
     assert "No such option" in misuse("predict", everything, "--form", "text")
     assert not list(tmp_path.glob("out*"))

@@ -228,13 +228,17 @@ def predict(
     inputs: Annotated[list[Path] | None, typer.Argument(help="Files; none or - is standard input.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")] = None,
     from_format: Annotated[
-        str | None, typer.Option("--from", help="The input's format: text, conllu, columns, csv, tsv, jsonl, parquet.")
+        str | None,
+        typer.Option("--from", help="The input's format: text, conllu, columns, csv, tsv, jsonl, parquet, parallel."),
     ] = None,
-    to_format: Annotated[str | None, typer.Option("--to", help="The output's format: conllu, columns, jsonl.")] = None,
+    to_format: Annotated[
+        str | None, typer.Option("--to", help="The output's format: conllu, columns, jsonl, csv, tsv, text.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="The column or field that holds the text.")] = None,
     pair: Annotated[str | None, typer.Option(help="The column or field that holds the second text.")] = None,
     confidence: Annotated[bool, typer.Option(help="Write how sure each answer is.")] = False,
     best: BestOption = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="Write the answers of this task alone.")] = None,
 ) -> None:
     """Annotate texts. Plain text is one text a line; words and order come out as they came.
 
@@ -252,6 +256,7 @@ def predict(
         pair=pair,
         confidence=confidence,
         best=best,
+        task=task,
         tell=_tell,
     )
 

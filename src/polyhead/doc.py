@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from polyhead.data.example import Confidence, Example, Labels, Prediction, Spans, Tree, Value, WordLabels
+from polyhead.data.example import Confidence, Example, Labels, Prediction, Spans, Text, Tree, Value, WordLabels
 from polyhead.data.writers import to_dict, write_columns, write_conllu
 from polyhead.errors import nearest
 
@@ -120,6 +120,19 @@ class Doc:
             record["sentences"] = [sentence.to_dict(confidence=confidence) for sentence in self.sentences]
         return record
 
+    def whole_answers(self) -> dict[str, Prediction]:
+        """The answers for the text as a whole: its own, its only sentence's, and the texts that its sentences have for
+        a layer, joined by spaces, which are as sure as the least sure of them."""
+        found = dict(self.answers)
+        if len(self.sentences) == 1:
+            return found | dict(self.sentences[0].answers)
+        for layer in self.sentences[0].answers if self.sentences else ():
+            given = [sentence.answers[layer] for sentence in self.sentences]
+            if all(isinstance(one.value, Text) for one in given):
+                sure = min(one.confidence for one in given if isinstance(one.confidence, float))
+                found[layer] = Prediction(Text(" ".join(str(one.value) for one in given)), sure)
+        return found
+
     def _complete(self) -> list[Sentence]:
         """The sentences, the first one with the answers for the whole text."""
         if not self.sentences:
@@ -164,6 +177,8 @@ def _notes(answers: Mapping[str, Prediction], words: Sequence[str]) -> list[str]
             notes.append(f"{layer}: {', '.join(sorted(value)) or 'none'} ({sure:.0%})")
         elif isinstance(value, float):
             notes.append(f"{layer}: {value:.3f} ({sure:.0%})")
+        elif isinstance(value, Text):
+            notes.append(f"{layer}: {' '.join(value.splitlines())} ({sure:.0%})")
         elif isinstance(value, str):
             notes.append(f"{layer}: {value} ({sure:.0%})")
     return notes

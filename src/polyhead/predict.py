@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 
 import numpy as np
 
-from polyhead.data.example import Example, Prediction
+from polyhead.data.example import Example, Prediction, Text
 from polyhead.data.segment import split as split_text
 from polyhead.data.spec import CONLLU_LAYERS
 from polyhead.data.writers import set_apart
 from polyhead.doc import Doc, Sentence
-from polyhead.errors import PolyheadError
+from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.batch import cut_batches
@@ -73,18 +74,46 @@ class Annotator:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.names = output_names(model)
+        self._answer_with(output_names(model))
         if not self.names:
             raise PolyheadError(
                 f"This model annotates nothing: it learnt only {', '.join(model.tasks)}, from text without labels.",
                 remedy="Train it further with tasks that have labels.",
             )
         self.keys = _keys(model)
-        units = model.info.get("units", {})
-        tasks = {name: model.tasks[name] for name in self.names}
+
+    def _answer_with(self, names: Mapping[str, str]) -> None:
+        """Set the tasks that answer, and what their answers are called."""
+        self.names = dict(names)
+        units = self.model.info.get("units", {})
+        tasks = {name: self.model.tasks[name] for name in names}
         self._whole = [name for name, task in tasks.items() if not task.words and units.get(name) != "words"]
         self._rest = [name for name in tasks if name not in self._whole]
         self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
+
+    def only(self, task: str) -> Annotator:
+        """The same, with the answers of one task alone.
+
+        Raises:
+            PolyheadError: No task that annotates has this name.
+        """
+        if task not in self.names:
+            raise PolyheadError(
+                f"No task of the model that annotates is called {task!r}.", remedy=nearest(task, self.names)
+            )
+        narrowed = copy(self)
+        narrowed._answer_with({task: self.names[task]})
+        return narrowed
+
+    @property
+    def writers(self) -> list[str]:
+        """The tasks whose answers are texts."""
+        return [name for name in self.names if self.model.tasks[name].kind is Text]
+
+    @property
+    def about_parts(self) -> list[str]:
+        """The tasks whose answers are not for a text as a whole, but for its words or sentences; texts are joined."""
+        return [name for name in self._rest if name not in self.writers]
 
     def __call__(self, text: str) -> Doc:
         """Every head's answer for a raw text.

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from polyhead.data import DataSpec, Example, Labels, Spans, Tree, WordLabels, read
+from polyhead.data import DataSpec, Example, Labels, Spans, Text, Tree, WordLabels, read
 from polyhead.data.text import Notes
 from polyhead.errors import PolyheadError
 
@@ -110,6 +110,15 @@ def test_layers_in_misc_and_comments(tmp_path: Path) -> None:
     assert example.layers["topics"] == Labels(["a", "b c"])
     assert example.layers["score"] == 0.5
     assert one(tmp_path, VISIT, spec).layers["ner"] == (None, None, None, None, "B-LOC", None)
+
+
+def test_a_comment_may_hold_a_text(tmp_path: Path) -> None:
+    spec = DataSpec(comments={"english": "text_en"})
+    first, second = read(
+        made(tmp_path, "# text_en = We went | home.\n" + VISIT + "\n" + VISIT), spec, {"english": Text}
+    )
+    assert type(first.layers["english"]) is Text
+    assert (first.layers["english"], "english" in second.layers) == ("We went | home.", False)
 
 
 def test_sentence_without_tags_in_misc_has_no_spans_unless_others_write_them_out(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polyhead.data.dataset import Dataset, load_dataset
-from polyhead.data.example import Labels, Span, Spans, Tree, WordLabels
+from polyhead.data.example import Labels, Span, Spans, Text, Tree, WordLabels
 from polyhead.data.guess import guess
 from polyhead.data.spec import DataSpec
 from polyhead.errors import PolyheadError
@@ -352,3 +352,87 @@ def test_errors_without_training_files(tmp_path: Path) -> None:
     content = table([("text", "label"), *((text(i), "ab"[i % 2]) for i in range(20))])
     with pytest.raises(PolyheadError, match="no file beside it for training"):
         guess([write(tmp_path, "dev.csv", content), write(tmp_path, "test.csv", content)])
+
+
+# --- parallel files ---
+
+
+def sides(folder: Path, *names: str, count: int = 4, first: int = 0) -> list[Path]:
+    """A file for each name, with as many lines each."""
+    rows = range(first, first + count)
+    return [write(folder, name, "".join(f"{text(i)} in {name}\n" for i in rows)) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "data", "name"),
+    [
+        (["train.en", "train.fr"], {"train": "train.{en,fr}", "dev": 0.1}, "en_fr"),
+        (["dev.fr", "dev.en", "train.fr", "train.en"], {"train": "train.{fr,en}", "dev": "dev.{fr,en}"}, "fr_en"),
+        (["src-train.txt", "tgt-train.txt"], {"train": "{src,tgt}-train.txt", "dev": 0.1}, "src_tgt"),
+        (["en/train.txt", "fr/train.txt"], {"train": "{en,fr}/train.txt", "dev": 0.1}, "en_fr"),
+        (["x.fr-en.fr", "x.fr-en.en"], {"train": "x.fr-en.{fr,en}", "dev": 0.1}, "fr_en"),
+        (["a.pt-BR", "a.pt-PT"], {"train": "a.pt-{BR,PT}", "dev": 0.1}, "br_pt"),
+    ],
+)
+def test_files_that_differ_in_a_part_are_sides(
+    tmp_path: Path, names: list[str], data: dict[str, Any], name: str
+) -> None:
+    recipe = tomllib.loads(guess(sides(tmp_path, *names)))
+    (found,) = recipe["data"].values()
+    assert found == {
+        key: f"{tmp_path}/{value}" if key != "dev" or value != 0.1 else value for key, value in data.items()
+    }
+    assert {key: (task["type"], task["layer"]) for key, task in recipe["tasks"].items()} == {
+        name: ("seq2seq", "target")
+    }
+    spec = DataSpec.model_validate(found)
+    splits = load_dataset("d", spec, Path("/"), {"target": Text}).splits
+    assert {split: len(examples) for split, examples in splits.items()} == (
+        {"train": 3, "dev": 1} if data["dev"] == 0.1 else {"train": 4, "dev": 4}
+    )
+
+
+def test_the_recipe_for_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task type is not asked for here: this is what the text says."""
+    monkeypatch.chdir(tmp_path)
+    sides(tmp_path, "train.en", "train.fr")
+    for files in ([Path("train.en"), Path("train.fr")], [Path("train.{en,fr}")]):
+        assert guess(files).split("\n\n")[2:] == [
+            f"[data.{tmp_path.name.strip('_')}]\n"
+            'train = "train.{en,fr}"\ndev = 0.1  # no file for it was given: a tenth of train is held out',
+            '[tasks.en_fr]\ntype = "seq2seq"  # en to fr, 12 words to 12 on average\n'
+            f'data = "{tmp_path.name.strip("_")}"\nlayer = "target"',
+            '[[stages]]\nname = "train"\ntasks = ["en_fr"]\nepochs = 5\n',
+        ]
+
+
+def test_three_sides_are_named(tmp_path: Path) -> None:
+    recipe = tomllib.loads(guess(sides(tmp_path, "train.en", "train.de", "train.fr")))
+    (found,) = recipe["data"].values()
+    assert (found["train"], found["layers"]) == (f"{tmp_path}/train.{{en,de,fr}}", ["text", "de", "fr"])
+    assert [(name, task["layer"]) for name, task in recipe["tasks"].items()] == [("en_de", "de"), ("en_fr", "fr")]
+
+
+def test_sides_of_unequal_length_are_refused(tmp_path: Path) -> None:
+    files = [*sides(tmp_path, "train.en", count=3), *sides(tmp_path, "train.fr", count=5)]
+    with pytest.raises(PolyheadError, match="differ in a part of their names") as error:
+        guess(files)
+    assert (error.value.file, error.value.line) == (str(files[1]), 4)
+    assert f"{files[0]} has 3 lines, {files[1]} has 5 lines" in error.value.what
+
+
+def test_other_files_with_alike_names_are_no_sides(tmp_path: Path) -> None:
+    columns = [write(tmp_path, f"{name}.bio2", "Ann B-PER\nsees O\n\n" * 30) for name in ("rome", "london")]
+    recipe = tomllib.loads(guess(columns))
+    assert [table["format"] for table in recipe["data"].values()] == ["columns", "columns"]
+    with pytest.raises(PolyheadError, match="nothing in this file looks like labels"):
+        guess(sides(tmp_path, "train.txt", "dev.txt"))
+    with pytest.raises(PolyheadError, match="no line has a text on each side"):
+        guess([write(tmp_path, "a.en", "\n\n"), write(tmp_path, "a.fr", "x\n\n")])
+
+
+def test_a_pipe_is_not_counted(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.en")
+    write(tmp_path, "a.fr", "x\n")
+    with pytest.raises(PolyheadError, match="a recipe needs files, and this is none"):
+        guess([tmp_path / "a.en", tmp_path / "a.fr"])

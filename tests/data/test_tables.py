@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polyhead.data import DataSpec, Example, Labels, Span, Spans, Tree, WordLabels, format_of, read
+from polyhead.data import DataSpec, Example, Labels, Span, Spans, Text, Tree, WordLabels, format_of, read
 from polyhead.data.example import Prediction
 from polyhead.data.tables import is_quoted
 from polyhead.data.text import Notes
@@ -583,3 +583,78 @@ def test_fields_that_mean_nothing_for_a_format(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "a"})
     refused(path, DataSpec(header=True), {}, "`header` means nothing for jsonl files, only for csv, tsv", None)
     refused(path, DataSpec(misc={"a": "A"}), {}, "`misc` means nothing for jsonl files", None)
+
+
+# --- texts as layers ---
+
+TARGET: dict[str, type] = {"target": Text}
+COLUMNS_OF_TEXTS = {"text": ["a", "b, c", "", "d", "e"], "target": [" x|y", 'z "w"', "v", " ", "1"]}
+"""Two pairs and one of a number in quotes; on rows 3 and 4 a side is empty."""
+
+
+def in_csv(folder: Path, name: str = "x.csv", delimiter: str = ",") -> Path:
+    with (folder / name).open("w", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+        rows.writerows([COLUMNS_OF_TEXTS, *zip(*COLUMNS_OF_TEXTS.values(), strict=True)])
+    return folder / name
+
+
+def in_tsv(folder: Path) -> Path:
+    return in_csv(folder, "x.tsv", "\t")
+
+
+def in_jsonl(folder: Path) -> Path:
+    rows = zip(*COLUMNS_OF_TEXTS.values(), strict=True)
+    return jsonl(folder, *(dict(zip(COLUMNS_OF_TEXTS, row, strict=True)) for row in rows))
+
+
+def in_parquet(folder: Path) -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(COLUMNS_OF_TEXTS), folder / "x.parquet")
+    return folder / "x.parquet"
+
+
+@pytest.mark.parametrize(("write", "header"), [(in_csv, 1), (in_tsv, 1), (in_jsonl, 0), (in_parquet, 0)])
+def test_a_text_is_read_as_it_is(tmp_path: Path, write: Any, header: int) -> None:
+    path, notes = write(tmp_path), Notes()
+    examples = list(read(path, DataSpec(), TARGET, notes))
+    assert [(example.text, example.layers["target"]) for example in examples] == [
+        ("a", " x|y"),
+        ("b, c", 'z "w"'),
+        ("e", "1"),
+    ]
+    assert all(type(example.layers["target"]) is Text for example in examples)
+    lines = f"lines {3 + header}, {4 + header}"
+    assert list(notes)[-1] == f"2 pairs with an empty side left out of {path}: {lines}"
+    asking = list(read(path, DataSpec().for_answers()))
+    assert [example.text for example in asking] == COLUMNS_OF_TEXTS["text"]
+
+
+def test_rows_that_are_empty_are_named_where_texts_are_learnt(tmp_path: Path) -> None:
+    path, notes = made(tmp_path, "text\ttarget\na\tb\n\t\n\n", "x.tsv"), Notes()
+    assert len(list(read(path, DataSpec(), TARGET, notes))) == 1
+    assert list(notes) == [f"2 empty lines left out of {path}: lines 3, 4"]
+
+
+@pytest.mark.parametrize(("value", "line"), [(3, 2), (2.5, 2), (True, 2), (["a"], 2), ({"a": 1}, 2)])
+def test_what_is_no_text(tmp_path: Path, value: object, line: int) -> None:
+    path = jsonl(tmp_path, {"text": "a", "target": "b"}, {"text": "c", "target": value})
+    assert "in quotes" in refused(path, DataSpec(), TARGET, "target: .* is not a text", line).what
+
+
+def test_a_missing_text_is_a_missing_value(tmp_path: Path) -> None:
+    """As with other layers: a teacher may label such a text."""
+    path, notes = jsonl(tmp_path, {"text": "a", "target": None}, {"text": "b"}, {"text": "c", "target": "d"}), Notes()
+    assert [dict(example.layers) for example in read(path, DataSpec(), TARGET, notes)] == [{}, {}, {"target": "d"}]
+    assert not list(notes)
+    refused(jsonl(tmp_path, {"text": "", "targets": "a"}), DataSpec(), TARGET, "no record has a field 'target'", None)
+
+
+def test_another_task_may_learn_from_a_text_whose_other_side_is_empty(tmp_path: Path) -> None:
+    path, notes = made(tmp_path, "text,target,label\na,,x\nb,,\nc,d,\n", "x.csv"), Notes()
+    found = [(example.text, dict(example.layers)) for example in read(path, DataSpec(), TARGET | {"label": str}, notes)]
+    assert found == [("a", {"label": "x"}), ("c", {"target": "d"})]
+    assert list(notes) == [
+        f"1 empty text of 'target' left out of {path}: line 2",
+        f"1 pair with an empty side left out of {path}: line 3",
+    ]

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from polyhead.data.check_sides import PairReport, compare
+from polyhead.data.check_spread import Found, Spread, faults, place
 from polyhead.data.dataset import SPLITS, TRAIN, Dataset
-from polyhead.data.example import KIND_NAMES, Example, Labels, Spans, Tree, Value, WordLabels
+from polyhead.data.example import KIND_NAMES, Example, Labels, Spans, Text, Tree, Value, WordLabels
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_SHOWN = 8  # Labels of a layer, and places of a fault, that a report names.
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How numbers spread; percentiles are by nearest rank, so each is one of the numbers."""
-
-    total: float
-    min: float
-    median: float
-    p95: float
-    max: float
-
-    @classmethod
-    def of(cls, numbers: Iterable[float]) -> Spread:
-        """The spread of some numbers, at least one."""
-        ranked = sorted(numbers)
-        median, p95 = (ranked[math.ceil(share * len(ranked)) - 1] for share in (0.5, 0.95))
-        return cls(sum(ranked), ranked[0], median, p95, ranked[-1])
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Examples with some fault: how many, and where the first of them stand (``file:line``)."""
-
-    count: int = 0
-    places: tuple[str, ...] = ()
+_SHOWN = 8  # Labels of a layer that a report names.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +29,7 @@ class SplitReport:
         pieces: Pieces of an example that the encoder gets, special ones included.
         too_long: Examples with more pieces than the encoder's window.
         repeats: Examples whose text stands earlier in the same split.
-        contradictions: Those of the repeats that carry other labels than the earlier one.
+        contradictions: Those of the repeats that carry other labels than the earlier one; texts as layers aside.
         in_train: Examples whose text is in the training split too.
     """
 
@@ -98,7 +74,7 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a look at a dataset found."""
+    """What a look at a dataset found; ``pairs`` by layer and split, for layers that hold a text beside the text."""
 
     name: str
     fingerprint: str
@@ -106,6 +82,7 @@ class Report:
     splits: dict[str, SplitReport]
     layers: dict[str, LayerReport]
     notes: list[str] = field(default_factory=list)
+    pairs: dict[str, dict[str, PairReport]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON."""
@@ -134,7 +111,9 @@ def check(dataset: Dataset, lengths: Callable[[Sequence[Example]], list[int]], w
     }
     names = dict.fromkeys(layer for examples in given.values() for example in examples for layer in example.layers)
     layers = {name: _layer(name, given) for name in names}
-    return Report(dataset.name, dataset.fingerprint, window, splits, layers, list(dataset.notes))
+    texts = [name for name in names if any(isinstance(one.layers.get(name), Text) for one in chain(*given.values()))]
+    pairs = {name: compare(name, given) for name in texts}
+    return Report(dataset.name, dataset.fingerprint, window, splits, layers, list(dataset.notes), pairs)
 
 
 def _split(examples: Sequence[Example], pieces: list[int], window: int, train: set[Hashable]) -> SplitReport:
@@ -145,20 +124,25 @@ def _split(examples: Sequence[Example], pieces: list[int], window: int, train: s
         earlier = first.setdefault(_text(example), example)
         if earlier is not example:
             same_file = example.file == earlier.file
-            pair = f"{_place(example)} = {earlier.line if same_file else _place(earlier)}"
+            pair = f"{place(example)} = {earlier.line if same_file else place(earlier)}"
             repeats.append(pair)
-            if dict(earlier.layers) != dict(example.layers):
+            if _labelled(earlier) != _labelled(example):
                 contradictions.append(pair)
     words = [len(example.words) for example in examples if example.words]
     return SplitReport(
         examples=len(examples),
         words=Spread.of(words) if words else None,
         pieces=Spread.of(pieces),
-        too_long=_found(_place(one) for one, length in zip(examples, pieces, strict=True) if length > window),
-        repeats=_found(repeats),
-        contradictions=_found(contradictions),
-        in_train=_found(_place(example) for example in examples if _text(example) in train),
+        too_long=faults(place(one) for one, length in zip(examples, pieces, strict=True) if length > window),
+        repeats=faults(repeats),
+        contradictions=faults(contradictions),
+        in_train=faults(place(example) for example in examples if _text(example) in train),
     )
+
+
+def _labelled(example: Example) -> dict[str, Value]:
+    """The layers but for texts: a text may well have several translations."""
+    return {layer: value for layer, value in example.layers.items() if not isinstance(value, Text)}
 
 
 def _layer(name: str, splits: Mapping[str, Sequence[Example]]) -> LayerReport:
@@ -188,6 +172,8 @@ def _layer(name: str, splits: Mapping[str, Sequence[Example]]) -> LayerReport:
 
 def _labels(value: Value) -> Iterator[str]:
     """The labels that a value holds, each as often as it holds it."""
+    if isinstance(value, Text):
+        return
     if isinstance(value, str):
         yield value
     elif isinstance(value, Tree):
@@ -204,12 +190,3 @@ def _text(example: Example) -> Hashable:
     """What makes two texts the same: their words, or else their characters up to white space."""
     text = example.words or tuple((example.text or "").split())
     return text if example.pair is None else (text, tuple(example.pair.split()))
-
-
-def _place(example: Example) -> str:
-    return f"{example.file or '?'}:{example.line or '?'}"
-
-
-def _found(places: Iterable[str]) -> Found:
-    listed = list(places)
-    return Found(len(listed), tuple(listed[:_SHOWN]))

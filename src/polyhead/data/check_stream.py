@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polyhead.data.check import Found, Report, SplitReport, Spread
+from polyhead.data.check import Report, SplitReport
+from polyhead.data.check_spread import Found, Spread
 from polyhead.data.dataset import SPLITS, TRAIN, Dataset
 from polyhead.data.example import Example
 

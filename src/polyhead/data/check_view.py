@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from polyhead.data.check import Found, LayerReport, Report, Spread
+from polyhead.data.braces import name_without_folder
+from polyhead.data.check import LayerReport, Report
+from polyhead.data.check_sides import PairReport, SideReport
+from polyhead.data.check_spread import Found, Spread
 from polyhead.data.dataset import TRAIN
+from polyhead.data.example import KIND_NAMES
+from polyhead.data.example import Text as TextValue
 from polyhead.errors import from_here
 
 _LABELS = 6  # Labels of a layer that the table names.
@@ -27,6 +31,8 @@ def view(report: Report) -> RenderableType:
     ]
     if report.layers:
         parts.append(_layers(report))
+    for layer, pairs in report.pairs.items():
+        parts += [_sides(layer, pairs), _side_lengths(layer, pairs)]
     for title, style, sentences in (
         ("To look at", "yellow", list(_warnings(report))),
         ("Notes", "dim", list(map(from_here, report.notes))),
@@ -88,7 +94,35 @@ def _layers(report: Report) -> Table:
     return table
 
 
+def _sides(layer: str, pairs: Mapping[str, PairReport]) -> Table:
+    table = _table("side", "split", "lines", "words", "characters", "repeated", "in train", left=2)
+
+    def row(name: str, split: str, side: SideReport | PairReport, lines: int, *sizes: str) -> None:
+        shared = "-" if split == TRAIN or TRAIN not in pairs else _count(side.in_train, lines)
+        table.add_row(Text(name), split, f"{lines:,}", *sizes, _count(side.repeats, lines), shared)
+
+    for split, pair in pairs.items():
+        for name, side in (("text", pair.text), (layer, pair.other)):
+            row(name, split, side, side.lines, f"{side.words.total:,}", f"{side.characters.total:,}")
+        row("both", split, pair, pair.text.lines, "-", "-")
+    return table
+
+
+def _side_lengths(layer: str, pairs: Mapping[str, PairReport]) -> Table:
+    table = _table("length of a line in", "split", "min", "median", "95 %", "max", left=2)
+    for split, pair in pairs.items():
+        for name, side in (("text", pair.text), (layer, pair.other)):
+            for unit, spread in (("words", side.words), ("characters", side.characters)):
+                figures = (spread.min, spread.median, spread.p95, spread.max)
+                table.add_row(Text(f"{unit} of {name}"), split, *(f"{figure:,}" for figure in figures))
+        ratios = (pair.ratio.min, pair.ratio.median, pair.ratio.p95, pair.ratio.max)
+        table.add_row(Text(f"characters of {layer} to 1 of text"), split, *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
 def _contents(layer: LayerReport) -> Text:
+    if layer.kind == KIND_NAMES[TextValue]:
+        return Text("see its lines below")
     if layer.numbers is not None:
         spread = layer.numbers
         return Text(f"{spread.min:g} to {spread.max:g}, median {spread.median:g}")
@@ -105,16 +139,35 @@ def _warnings(report: Report) -> Iterator[str]:
             (split.contradictions, "repeats a text with other labels", "repeat a text with other labels"),
             (split.too_long, f"is longer than {report.window} pieces", f"are longer than {report.window} pieces"),
         ):
-            if found.count:
-                what = (
-                    f"1 example of {name} {one}" if found.count == 1 else f"{found.count:,} examples of {name} {many}"
-                )
-                yield f"{what}: {_listed(map(_without_folder, found.places), found.count)}"
+            yield from _told(found, f"example of {name} {one}", f"examples of {name} {many}")
+    for layer, pairs in report.pairs.items():
+        for name, pair in pairs.items():
+            yield from _odd_pairs(name, layer, pair)
     for layer, seen in report.layers.items():
         for name, unseen in seen.unseen.items():
             labels = "1 label" if unseen.labels == 1 else f"{unseen.labels:,} labels"
             times = "once" if unseen.occurrences == 1 else f"{unseen.occurrences:,} times"
             yield f"{layer}: {labels} of {name} ({times}) never in train: {_listed(unseen.most, unseen.labels)}"
+
+
+def _odd_pairs(split: str, layer: str, pair: PairReport) -> Iterator[str]:
+    beside = f"than {split}'s usual {pair.ratio.median:.2f} characters of {layer} to 1 of text"
+    for found, one, many in (
+        (pair.in_train, "stands in train too", "stand in train too"),
+        (pair.repeats, "stands earlier in it too", "stand earlier in it too"),
+        (pair.copied, "has the same text on both sides", "have the same text on both sides"),
+        (pair.wild, f"is far longer or shorter {beside}", f"are far longer or shorter {beside}"),
+    ):
+        yield from _told(
+            found, f"pair of text and {layer} of {split} {one}", f"pairs of text and {layer} of {split} {many}"
+        )
+
+
+def _told(found: Found, one: str, many: str) -> Iterator[str]:
+    """A sentence on a fault, if some examples have it."""
+    if found.count:
+        what = f"1 {one}" if found.count == 1 else f"{found.count:,} {many}"
+        yield f"{what}: {_listed(map(_without_folder, found.places), found.count)}"
 
 
 def _listed(items: Iterable[str], count: int) -> str:
@@ -123,7 +176,7 @@ def _listed(items: Iterable[str], count: int) -> str:
 
 
 def _without_folder(place: str) -> str:
-    return " = ".join(Path(end).name for end in place.split(" = "))
+    return " = ".join(map(name_without_folder, place.split(" = ")))
 
 
 def _count(found: Found, examples: int) -> str:

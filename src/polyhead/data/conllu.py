@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from polyhead.data.align import Offsets, align
 from polyhead.data.escapes import unescape
-from polyhead.data.example import KIND_NAMES, Example, Frame, Labels, Spans, Tree, Value, WordLabels
+from polyhead.data.example import KIND_NAMES, Example, Frame, Labels, Spans, Text, Tree, Value, WordLabels
 from polyhead.data.spec import CONLLU_LAYERS, DataSpec
 from polyhead.data.text import Notes, Source, counted, lines, name_of, short
 from polyhead.data.trees import check_tree
@@ -94,7 +94,7 @@ class _Reader:
         elif layer in self.spec.misc:
             offered = (WordLabels, Spans)
         elif layer in self.spec.comments:
-            offered = (str, Labels, float)
+            offered = (str, Text, Labels, float)
         else:
             known = nearest(layer, (*CONLLU_LAYERS, *self.spec.misc, *self.spec.comments))
             remedy = f"{known} For a layer kept in MISC or in comments, set `misc` or `comments` of the dataset."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
-from polyhead.data.example import KIND_NAMES, Example, Spans
+from polyhead.data.example import KIND_NAMES, Example, Spans, Text
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
 from polyhead.data.stream import Stream, held_out
@@ -88,7 +88,7 @@ def stream_dataset(name: str, spec: DataSpec, base: Path, splits: Sequence[str] 
     """
     loading = _Loading(name, spec, base, {})
     given = loading.given(splits)
-    for path in chain.from_iterable(map(loading.paths, given)):
+    for path in chain.from_iterable(map(loading.parts, given)):
         if is_stream(path):
             remedy = "Write its texts into a file: they are gone through several times."
             raise PolyheadError("this can be read only once", remedy=remedy, file=path)
@@ -126,6 +126,17 @@ class _Loading:
     def paths(self, split: str) -> list[Path]:
         """The files of a split; none if it is not given, or is held out from another."""
         return [self.base / Path(one).expanduser() for one in self.spec.files(split)]
+
+    def parts(self, split: str) -> list[Path]:
+        """The files behind these paths: of parallel ones each part.
+
+        Raises:
+            PolyheadError: The braces of a path are wrong.
+        """
+        try:
+            return [part for path in self.paths(split) for part in self.spec.parts(path)]
+        except ValueError as error:
+            raise PolyheadError(f"data.{self.name}.{split}: {error}.") from None
 
     def split(self, split: str, notes: Notes | None = None) -> list[Example]:
         """The examples of a split's files, with span tags not yet turned into spans."""
@@ -170,7 +181,7 @@ class _Loading:
             source is None
             and self.spec.scheme is None
             and self.paths(TRAIN)
-            and all(path.is_file() for path in self.paths(TRAIN))
+            and all(path.is_file() for path in self.parts(TRAIN))
         ):
             source = self.split(TRAIN, Notes())  # Only the scheme is taken from it.
         if source is None:
@@ -244,7 +255,7 @@ class _Loading:
                     value = example.layers.get(layer)
                     if value is None:
                         missing += 1
-                    elif not isinstance(value, kind):
+                    elif not isinstance(value, kind) or (kind is str and isinstance(value, Text)):
                         got = KIND_NAMES.get(type(value), type(value).__name__)
                         wanted = KIND_NAMES.get(kind, kind.__name__)
                         raise PolyheadError(
@@ -265,7 +276,7 @@ class _Loading:
         digest = hashlib.sha256(self.spec.model_dump_json(include=set(_FINGERPRINTED)).encode())
         digest.update(f"{self.spec.limit} {self.spec.dev if isinstance(self.spec.dev, float) else None}".encode())
         for split in splits:
-            for path in self.paths(split):
+            for path in self.parts(split):
                 with path.open("rb") as stream:
                     digest.update(f"\n{split} ".encode() + hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()

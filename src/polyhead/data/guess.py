@@ -16,7 +16,9 @@ from typing import Any
 from polyhead.data.dataset import SPLITS
 from polyhead.data.guess_files import known_format
 from polyhead.data.guess_layers import DataGuess, TaskGuess, layers_of
+from polyhead.data.guess_parallel import expanded, formats, paired, sides_of
 from polyhead.data.readers import format_of
+from polyhead.data.spec import PARALLEL
 from polyhead.errors import PolyheadError
 
 _SPLIT_WORDS = {
@@ -42,7 +44,8 @@ def guess(files: Sequence[Path]) -> str:
     """The text of a recipe (TOML) for some files, with comments that say what was seen.
 
     Files of one format in one folder whose names differ only by train, dev, valid, test and their kin are the splits
-    of one dataset; without a development file a tenth of training is held out. Paths are written as given.
+    of one dataset; without a development file a tenth of training is held out. Files of plain text whose names differ
+    in a part, and that have as many lines each, are the sides of parallel texts. Paths are written as given.
 
     Args:
         files: Data files of any format, at least one.
@@ -53,7 +56,7 @@ def guess(files: Sequence[Path]) -> str:
     """
     if not files:
         raise PolyheadError("no file was given", remedy="Name the files with your data: polyhead new train.csv dev.csv")
-    datasets = [(group, layers_of(group.splits["train"][0], group.format)) for group in _groups(files)]
+    datasets = [(group, _look_into(group.splits["train"][0], group.format)) for group in _groups(files)]
     parts = [_head(files)]
     names: list[str] = []
     for group, found in datasets:
@@ -66,6 +69,10 @@ def guess(files: Sequence[Path]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _look_into(path: Path, format_: str) -> DataGuess:
+    return sides_of(path, format_) if format_ == PARALLEL else layers_of(path, format_)
+
+
 # --- splits ---
 
 
@@ -76,14 +83,15 @@ def _groups(files: Sequence[Path]) -> list[_Files]:
         PolyheadError: A dataset has no training file.
     """
     groups: dict[tuple[str, str, str], _Files] = {}
-    for path in dict.fromkeys(files):
-        format_ = known_format(path)
+    single = expanded(files)
+    paths = formats(paired(single, lambda word: _split_word(word)[0] != ""), single, known_format)
+    for path, format_ in paths.items():
         split, folder, rest = _split_of(path)
         group = groups.setdefault((format_, folder, rest), _Files(rest or Path(folder).name, format_))
         group.splits.setdefault(split, []).append(path)
     found = _merged(groups)
     for number, group in enumerate(found):
-        _settle(group, alone=len(files) == 1)
+        _settle(group, alone=len(paths) == 1)
         plain = re.sub(r"[^a-z0-9]+", "_", group.name.casefold()).strip("_") or "data"
         taken = {other.name for other in found[:number]}
         group.name = next(one for one in (plain, *(f"{plain}{i}" for i in range(2, 1000))) if one not in taken)

@@ -142,7 +142,7 @@ def _misc(examples: Sequence[Example], guess: DataGuess) -> None:
     keys: dict[str, str] = {}
     for key, sequences in found.items():
         if is_span_tags(sequences):
-            keys[guess.add(_layer_name(key), "ner", tags(sequences).about)] = key
+            keys[guess.add(layer_name(key), "ner", tags(sequences).about)] = key
     if keys:
         guess.keys["misc"] = keys
 
@@ -162,7 +162,7 @@ def _comments(examples: Sequence[Example], guess: DataGuess) -> None:
         seen = look(key, values)
         if seen.what in ("label", "labels", "number") and seen.separator in (None, "|"):
             type_ = "regression" if seen.what == "number" else "classification"
-            keys[guess.add(_layer_name(key), type_, seen.about, several=seen.what == "labels")] = key
+            keys[guess.add(layer_name(key), type_, seen.about, several=seen.what == "labels")] = key
     if keys:
         guess.keys["comments"] = keys
 
@@ -262,7 +262,7 @@ def _add_field(guess: DataGuess, name: str, seen: Look) -> str:
     if seen.separator not in (None, "|"):
         guess.keys["separator"] = seen.separator
     type_, plain = _TASK_TYPES[seen.what]
-    return guess.add(plain if name.isdigit() else _layer_name(name), type_, seen.about, several=seen.what == "labels")
+    return guess.add(plain if name.isdigit() else layer_name(name), type_, seen.about, several=seen.what == "labels")
 
 
 def _texts(looks: Mapping[str, Look]) -> tuple[str, str]:
@@ -311,7 +311,7 @@ def _numeric(cell: str) -> bool:
     return re.fullmatch(r"\s*[-+]?[\d.,]*\d[\d.,]*(e[-+]?\d+)?\s*", cell, re.IGNORECASE) is not None
 
 
-def _layer_name(name: str) -> str:
+def layer_name(name: str) -> str:
     """A name for a layer and its task after that of a column or key."""
     plain = re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_") or "label"
     return plain + "_label" if plain in RESERVED or plain in CONLLU_LAYERS else plain

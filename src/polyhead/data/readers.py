@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from polyhead.data.braces import checked_parts, is_braced
 from polyhead.data.columns import read_columns
 from polyhead.data.conllu import read_conllu
 from polyhead.data.example import Example, Spans
-from polyhead.data.spec import DataSpec
+from polyhead.data.parallel import read_parallel
+from polyhead.data.spec import PARALLEL, DataSpec
 from polyhead.data.tables import read_csv, read_jsonl, read_parquet, read_tsv
 from polyhead.data.tags import Tagging, recognise, tagged, with_spans
 from polyhead.data.text import Notes, Source, name_of, read_text
@@ -25,6 +27,7 @@ FORMATS: Mapping[str, Reader] = {
     "tsv": read_tsv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
+    "parallel": read_parallel,
     "text": read_text,
 }
 
@@ -44,7 +47,7 @@ SUFFIXES: Mapping[str, str] = {
 
 # Fields of a spec that mean something only in some formats.
 _ONLY = {
-    "layers": ("columns", "csv", "tsv", "jsonl", "parquet"),
+    "layers": ("columns", "csv", "tsv", "jsonl", "parquet", "parallel"),
     "header": ("csv", "tsv"),
     "delimiter": ("columns", "csv", "tsv"),
     "misc": ("conllu",),
@@ -53,7 +56,7 @@ _ONLY = {
 
 
 def format_of(path: str | Path) -> str:
-    """The format of a file by its suffix, ``.gz`` aside.
+    """The format of a file by its suffix, ``.gz`` aside; ``parallel`` for a path with braces.
 
     Raises:
         PolyheadError: The suffix is of no format.
@@ -61,6 +64,8 @@ def format_of(path: str | Path) -> str:
     found = suffix_format(path)
     if found is None:
         suffix = _suffix(path)
+        if "{" in suffix or "}" in suffix:
+            checked_parts(path)  # says what is wrong with them
         known = nearest(suffix, SUFFIXES) if suffix else f"Known suffixes: {', '.join(SUFFIXES)}."
         raise PolyheadError(
             f"the suffix {suffix!r} does not say which format the file has",
@@ -71,7 +76,9 @@ def format_of(path: str | Path) -> str:
 
 
 def suffix_format(path: str | Path) -> str | None:
-    """The format that a file's suffix names, ``.gz`` aside; None if it is of none."""
+    """The format that a file's suffix names, ``.gz`` aside, or braces in its path; None if it is of none."""
+    if is_braced(path):
+        return PARALLEL
     return SUFFIXES.get(_suffix(path))
 
 
@@ -93,7 +100,8 @@ def read(
     Args:
         path: The file; ``-`` or an open binary file is streamed, and needs ``spec.format``.
         spec: What the file holds; its own file names do not matter here.
-        kinds: What the tasks want of a layer: ``str``, ``Labels``, ``float``, ``WordLabels``, ``Spans``, ``Tree``.
+        kinds: What the tasks want of a layer: ``str``, ``Text``, ``Labels``, ``float``, ``WordLabels``, ``Spans``,
+            ``Tree``.
             A layer without a wish has the kind natural to the file.
         notes: Where to count what is left out or done by choice.
 
@@ -137,8 +145,13 @@ def read_raw(path: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Not
                 remedy=f"Take `{field}` out, or correct `format`.",
                 file=name_of(path),
             )
+    if format_ != PARALLEL and isinstance(path, str | Path) and is_braced(path) and not Path(path).exists():
+        remedy = 'Leave `format` out, or say format = "parallel": then each part is a side of its texts.'
+        raise PolyheadError(f"no such file; braces name no {format_} files", remedy=remedy, file=name_of(path))
     if format_ == "text" and kinds:
         raise PolyheadError(
-            f"plain text holds no layer {min(kinds)!r}", remedy="Use CSV, TSV, JSONL or Parquet.", file=name_of(path)
+            f"plain text holds no layer {min(kinds)!r}",
+            remedy="Use CSV, TSV, JSONL, Parquet or parallel files.",
+            file=name_of(path),
         )
     return FORMATS[format_](path, spec, kinds, Notes() if notes is None else notes)

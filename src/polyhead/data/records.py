@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from polyhead.data.align import Offsets, align, ordered, over_words, trimmed, words_of
-from polyhead.data.example import WORDS, Example, Span, Tree, Value, WordLabels
+from polyhead.data.example import WORDS, Example, Span, Text, Tree, Value, WordLabels
 from polyhead.data.spec import PAIR, TEXT, UNUSED, DataSpec
-from polyhead.data.text import Notes, counted, short
+from polyhead.data.text import ONE_SIDED, Notes, counted, short
 from polyhead.data.values import from_json, natural_kind
 from polyhead.errors import PolyheadError, nearest
 
@@ -95,13 +95,22 @@ class Records:
         # Wished layers that no record has had yet, and the names of fields seen meanwhile.
         self._unseen = set(fields.layers or ())
         self._seen: set[str] = set()
+        self._texts = [layer for layer, kind in fields.kinds.items() if kind is Text]
 
-    def example(self, record: Record, line: int) -> Example:
+    def example(self, record: Record, line: int) -> Example | None:
         """The example of a record; ``line`` is its line or row, for errors.
+
+        Where a task learns a text from a text, a record of which either is empty gives no example, and a note.
 
         Raises:
             PolyheadError: A value is not what it should be.
         """
+        if self._unseen:
+            self._seen.update(record)
+            self._unseen -= {layer for layer, name in (self.fields.layers or {}).items() if name in record}
+        if self._texts and self._one_sided(record, line):
+            self.notes.add(self.file, *ONE_SIDED, line=line)
+            return None
         try:
             return self._example(record, line)
         except ValueError as error:
@@ -116,6 +125,23 @@ class Records:
         if self._unseen and self._seen and self.fields.layers:
             name = self.fields.layers[min(self._unseen)]
             raise PolyheadError(f"no record has a field {name!r}", remedy=nearest(name, self._seen), file=self.file)
+
+    def _one_sided(self, record: Record, line: int) -> bool:
+        """Whether a record has nothing to learn from, because its text or the one to be learnt is empty."""
+        fields = self.fields
+        if _is_empty(record.get(fields.text)) and record.get(fields.words) is None:
+            return True
+        names = fields.layers or {}
+        empty = [layer for layer in self._texts if _is_empty(record.get(names[layer]))]
+        if not empty:
+            return False
+        values = [record.get(names[layer]) for layer in fields.kinds if layer not in empty]
+        if all(value is None or _is_empty(value) for value in values):
+            return True
+        for layer in empty:  # Another task learns from this record.
+            here = f"text of {layer!r} left out of"
+            self.notes.add(self.file, f"empty {here}", f"empty {here.replace('text', 'texts', 1)}", line=line)
+        return False
 
     def _example(self, record: Record, line: int) -> Example:
         fields = self.fields
@@ -150,9 +176,6 @@ class Records:
         if fields.layers is None:
             taken = {fields.text, fields.pair, fields.words}
             return [(name, name) for name, value in record.items() if name not in taken and value is not None]
-        if self._unseen:
-            self._seen.update(record)
-            self._unseen -= {layer for layer, name in fields.layers.items() if name in record}
         return [(layer, name) for layer, name in fields.layers.items() if record.get(name) is not None]
 
     def _add(self, gold: _Gold, layer: str, name: str, raw: object) -> None:
@@ -237,6 +260,11 @@ def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
             what = f"{fields.words}: word {index} of {len(words)} is {short(word)}, which is no word"
             raise ValueError(f"{what}; correct it, or take it out")
     return tuple(words)
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a value is a text of white space alone; a missing value is none."""
+    return isinstance(value, str) and (not value or value.isspace())
 
 
 def _text(record: Record, name: str, role: str, *, blank: bool) -> str:

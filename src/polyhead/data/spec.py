@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
+from polyhead.data.braces import files_of, is_braced, parts_of
 from polyhead.data.example import WORDS
 from polyhead.files import possible
 
@@ -17,7 +19,8 @@ RESERVED = frozenset({WORDS, TEXT, PAIR, UNUSED, "sentences"})
 CONLLU_LAYERS = ("lemma", "upos", "xpos", "feats", "tree")
 """The layers that every CoNLL-U file may hold."""
 
-Format = Literal["conllu", "columns", "csv", "tsv", "jsonl", "parquet", "text"]
+Format = Literal["conllu", "columns", "csv", "tsv", "jsonl", "parquet", "parallel", "text"]
+PARALLEL = "parallel"
 Scheme = Literal["IOB1", "IOB2", "BIOES"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -31,9 +34,11 @@ class DataSpec(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     format: Format | None = Field(
-        default=None, description="The format of the files; without it each file's suffix says."
+        default=None, description="The format of the files; without it each file's suffix says, or braces in its path."
     )
-    train: str | list[str] | None = Field(default=None, description="The training file, or files.")
+    train: str | list[str] | None = Field(
+        default=None, description="The training file, or files; train.{en,fr} is a pair of parallel ones."
+    )
     dev: str | list[str] | Share | None = Field(
         default=None,
         description="The development file or files, or the share of the training split to hold out, as 0.1.",
@@ -43,7 +48,7 @@ class DataSpec(BaseModel):
         default_factory=list,
         description=(
             "What the columns hold: names in column order (words, text, pair, _ for a column not used, else a layer), "
-            "or a table from layer to the name of its column or field."
+            "or a table from layer to the name of its column or field. Of parallel files a name for each part."
         ),
     )
     text: str = Field(default=TEXT, description="The column or field that holds the text.")
@@ -77,15 +82,19 @@ class DataSpec(BaseModel):
         default=None, description="The language of the texts, or several, as codes (en, pt-BR), for the model card."
     )
     _answers: bool = PrivateAttr(default=False)
+    _blank: bool = PrivateAttr(default=False)
 
     @field_validator("train", "dev", "test")
     @classmethod
-    def _files(cls, value: str | list[str] | float | None) -> str | list[str] | float | None:
-        """A split that is given has a file, whose path can be one."""
+    def _files(cls, value: str | list[str] | float | None, info: ValidationInfo) -> str | list[str] | float | None:
+        """A split that is given has a file, whose path can be one; braces in it are right where they mean parts."""
         if value == []:
             raise ValueError("the list is empty; name a file, or leave the key out")
+        format_ = info.data.get("format")
         for path in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
             possible(path)
+            if format_ == PARALLEL or (format_ is None and is_braced(path)):
+                parts_of(path)
         return value
 
     @field_validator("language")
@@ -126,10 +135,11 @@ class DataSpec(BaseModel):
         """The codes of the texts' languages, as far as they are stated."""
         return [self.language] if isinstance(self.language, str) else list(self.language or [])
 
-    def for_answers(self) -> Self:
-        """The same, for texts that want answers (see :attr:`wants_answers`)."""
+    def for_answers(self, *, keep_blank: bool = False) -> Self:
+        """The same, for texts that want answers (see :attr:`wants_answers`, :attr:`keeps_blank`)."""
         spec = self.model_copy()
         spec._answers = True
+        spec._blank = keep_blank
         return spec
 
     def files(self, split: str) -> list[str]:
@@ -139,10 +149,23 @@ class DataSpec(BaseModel):
             return []
         return [value] if isinstance(value, str) else list(value)
 
+    def parts(self, path: Path) -> list[Path]:
+        """The files behind one of these names: itself, or those that its braces name.
+
+        Raises:
+            ValueError: Its braces are wrong.
+        """
+        return files_of(path) if self.format in (None, PARALLEL) else [path]
+
     @property
     def wants_answers(self) -> bool:
         """Whether records want answers: other fields are no gold and pass through, and an empty text is an example."""
         return self._answers
+
+    @property
+    def keeps_blank(self) -> bool:
+        """Whether a blank line of a plain text is an example too, so that each line has an answer at its place."""
+        return self._blank
 
     @property
     def named(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, TypeAlias
 
-from polyhead.data.example import Example
+from polyhead.data.example import Example, Text
 from polyhead.data.records import Fields, Records, roles
 from polyhead.data.spec import UNUSED, DataSpec
 from polyhead.data.text import Notes, Source, counted, is_stream, lines, name_of, opened, short
@@ -71,7 +71,8 @@ def read_jsonl(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes:
     file = name_of(source)
     records = Records(Fields.of(spec, kinds), file, notes)
     for number, record in json_objects(source, notes):
-        yield records.example(record, number)
+        if (example := records.example(record, number)) is not None:
+            yield example
     records.finish()
 
 
@@ -123,7 +124,9 @@ def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         return [column for column in columns if column in wanted]
 
     for row, record in parquet_rows(source, needed):
-        yield records.example(_plain(record, file, notes) if fields.answers else record, row)
+        example = records.example(_plain(record, file, notes) if fields.answers else record, row)
+        if example is not None:
+            yield example
 
 
 def parquet_rows(
@@ -207,7 +210,7 @@ def _table(rows: Rows, spec: DataSpec, kinds: Mapping[str, type], file: str, not
     for number, cells in rows:
         blank = not any(cell and not cell.isspace() for cell in cells)
         if blank and not (spec.wants_answers and columns and len(cells) == len(columns)):
-            _blank(notes, file)
+            _blank(notes, file, number if Text in kinds.values() else None)
             continue
         if not columns:
             columns, is_header = _columns(cells, spec, file, number, notes)
@@ -226,7 +229,8 @@ def _table(rows: Rows, spec: DataSpec, kinds: Mapping[str, type], file: str, not
                 line=number,
             )
         record = {column: cell for column, cell in zip(columns, cells, strict=True) if column != UNUSED}
-        yield records.example(record, number)
+        if (example := records.example(record, number)) is not None:
+            yield example
 
 
 def _columns(cells: list[str], spec: DataSpec, file: str, line: int, notes: Notes) -> tuple[list[str], bool]:
@@ -378,5 +382,5 @@ def _plain(record: dict[str, Any], file: str, notes: Notes) -> dict[str, Any]:
     return kept
 
 
-def _blank(notes: Notes, file: str) -> None:
-    notes.add(file, "empty line left out of", "empty lines left out of")
+def _blank(notes: Notes, file: str, line: int | None = None) -> None:
+    notes.add(file, "empty line left out of", "empty lines left out of", line=line)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
 from polyhead.data.example import Example
+from polyhead.data.spec import DataSpec
 from polyhead.errors import PolyheadError, nearest
 
 Source: TypeAlias = str | Path | BinaryIO
@@ -22,7 +23,11 @@ Source: TypeAlias = str | Path | BinaryIO
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_NAMED = 5  # Lines that a note names.
 _BLOCK = 1 << 18  # Bytes read at a time.
+ONE_SIDED = ("pair with an empty side left out of", "pairs with an empty side left out of")
+"""The note on a text that has no other one to be learnt from it, or the other way round."""
+
 _NO_TEXT = (
     "the file is not UTF-8 text: it looks like UTF-16, or is binary",
     "Save the file as UTF-8 (iconv -f utf-16 -t utf-8), or set `format` if it is of another format; "
@@ -37,16 +42,32 @@ class Notes:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._lines: dict[tuple[str, str, str], list[int]] = {}
 
-    def add(self, file: str, one: str, many: str, count: int = 1) -> None:
-        """Counts one thing: ``one`` and ``many`` are the words for it, as ``"empty line left out"``."""
-        if count:
-            self._counts[file, one, many] += count
+    def add(self, file: str, one: str, many: str, count: int = 1, *, line: int | None = None) -> None:
+        """Counts one thing: ``one`` and ``many`` are the words for it, as ``"empty line left out"``.
+
+        Args:
+            file: Where it stands.
+            one, many: The words for it.
+            count: How many there are.
+            line: Its line, where the note is to name it; the first few are named.
+        """
+        if not count:
+            return
+        what = file, one, many
+        self._counts[what] += count
+        if line is not None and len(found := self._lines.setdefault(what, [])) < _NAMED:
+            found.append(line)
 
     def __iter__(self) -> Iterator[str]:
-        """Each note, as ``3 empty lines left out of x.tsv``."""
-        for (file, one, many), count in self._counts.items():
-            yield f"{count:,} {one if count == 1 else many} {file}"
+        """Each note, as ``3 empty lines left out of x.tsv`` or ``2 pairs left out of x.tsv: lines 4, 9``."""
+        for what, count in self._counts.items():
+            file, one, many = what
+            named = self._lines.get(what, [])
+            more = f" and {count - len(named):,} more" if count > len(named) else ""
+            lines_ = f": line{'s' * (count > 1)} {', '.join(map(str, named))}{more}" if named else ""
+            yield f"{count:,} {one if count == 1 else many} {file}{lines_}"
 
 
 def name_of(source: Source) -> str:
@@ -228,11 +249,11 @@ def _alone(block: bytes) -> int:
     return found.start() if found else -1  # at the end of a file it is half a line end
 
 
-def read_text(source: Source, _spec: object, _kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
+def read_text(source: Source, spec: DataSpec, _kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
     """Plain text: each line that is not blank is one example with a text and no layers."""
     name = name_of(source)
     for number, line in lines(source):
-        if not line or line.isspace():
+        if (not line or line.isspace()) and not spec.keeps_blank:
             notes.add(name, "empty line left out of", "empty lines left out of")
         else:
             yield Example(text=line, file=name, line=number)

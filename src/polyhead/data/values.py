@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import NoReturn
 
-from polyhead.data.example import KIND_NAMES, Labels, Span, Spans, Tree, Value, WordLabels
+from polyhead.data.example import KIND_NAMES, Labels, Span, Spans, Text, Tree, Value, WordLabels
 from polyhead.data.text import short
 from polyhead.data.trees import check_tree
 
@@ -22,11 +22,13 @@ def from_cell(cell: str, kind: type, separator: str) -> Value | list[Span] | Non
     """A layer's value from one cell; None for an empty cell, which is a missing value for all but ``Labels``.
 
     Several labels stand between separators, labels for words between white space, spans as tags for words or as
-    a JSON list. A list of spans counts characters or words and is still to be placed.
+    a JSON list. A list of spans counts characters or words and is still to be placed. A text is the cell as it is.
 
     Raises:
         ValueError: The cell holds no value of that kind.
     """
+    if kind is Text:
+        return Text(cell) if cell and not cell.isspace() else None
     cell = cell.strip()
     if kind is Labels:
         parts = [part.strip() for part in cell.split(separator)] if cell else []
@@ -59,6 +61,8 @@ def from_json(value: object, kind: type, separator: str) -> Value | list[Span] |
         return None
     if isinstance(value, str):
         return from_cell(value, kind, separator)
+    if kind is Text:
+        raise ValueError(f"{short(value)} is not a text; a text is a string, in quotes")
     if kind is float:
         return number(value)
     if kind is str:

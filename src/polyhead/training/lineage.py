@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polyhead.data import Dataset, format_of
+from polyhead.data.braces import name_without_folder
 from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
 from polyhead.model import Model
@@ -133,7 +134,7 @@ def _described(task: Task) -> dict[str, Any]:
 def describe_data(dataset: Dataset) -> dict[str, Any]:
     """What a model's record says of a dataset: files by their names alone, sizes, fingerprint, licence."""
     spec = dataset.spec
-    files = {split: [Path(file).name for file in spec.files(split)] for split in SPLITS if spec.files(split)}
+    files = {s: [name_without_folder(file) for file in spec.files(s)] for s in SPLITS if spec.files(s)}
     first = next((spec.files(split)[0] for split in SPLITS if spec.files(split)), "")
     return {
         "name": dataset.name,
