@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from polyhead.data.example import Example, Prediction, Text
+from polyhead.data.example import Example, Prediction, Text, Value
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
