@@ -139,6 +139,11 @@ def test_the_other_half_of_a_parallel_corpus(one: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_lines_from_standard_input(one: Path) -> None:
+    first, second = on_lines(echoed(one, ["a cat", "see"]))
+    assert call("predict", one, "--to", "text", stdin="a cat\n\nsee").stdout == f"{first}\n\n{second}\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

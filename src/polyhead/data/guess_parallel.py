@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import correlation
 
 from polyhead.data.braces import checked_parts, is_braced, part_names
 from polyhead.data.example import Text
@@ -19,6 +20,7 @@ from polyhead.data.text import counted, lines
 from polyhead.errors import PolyheadError
 from polyhead.files import is_utf8
 
+_TELLING, _RELATED = 20, 0.2  # From so many lines on, lengths of texts that belong together correlate so much.
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -119,12 +121,24 @@ def sides_of(path: Path, _format: str) -> DataGuess:
             first, second = (
                 sum(len(side.split()) for side in sides) / len(pairs) for sides in zip(*pairs, strict=True)
             )
+            if not _look_alike(pairs):
+                guess.remarks.append(
+                    f"lines of {parts[0]} and {part} do not look like the same texts: see that they are"
+                )
             guess.add(*text_task(parts[0], part, f"{first:.0f} words to {second:.0f} on average"), layer)
     if not guess.tasks:
         raise PolyheadError(
             "no line has a text on each side", remedy="Give files with lines that go together.", file=path
         )
     return guess
+
+
+def _look_alike(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether long lines stand beside long ones, as those of translations do; a few lines may be as they are."""
+    if len(pairs) < _TELLING:
+        return True
+    first, second = ([float(len(side)) for side in sides] for sides in zip(*pairs, strict=True))
+    return len({*first}) == 1 or len({*second}) == 1 or correlation(first, second) > _RELATED
 
 
 def text_task(source: str, target: str, about: str) -> tuple[str, str, str]:
