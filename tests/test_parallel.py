@@ -106,6 +106,20 @@ def test_a_note_tells_what_training_left_out(folder: Path, tiny_encoder: Path, t
     assert f"1 pair with an empty side left out of {path}: line 2" in told
 
 
+def test_the_check_of_a_recipe(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    recipe = runs.write_recipe(folder, tiny_encoder, "", data=DATA, tasks=ECHO)
+    shown = call("data", "check", recipe, "--json", tmp_path / "x.json").stdout
+    assert "phrases.{en,fr}: line" in shown.replace("\n   ", " ")
+    report = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["phrases"]
+    assert report["pairs"]["target"]["test"]["in_train"]["count"] == report["splits"]["train"]["examples"]
+    for wrong, what in (("phrases.{en}", "one part alone, 'en'"), ("phrases.{en,}", "an empty part")):
+        data = DATA.replace("phrases.{en,fr}", wrong).replace("]\n", ']\nformat = "parallel"\n', 1)
+        recipe.write_text(f"{data}\n{ECHO}", encoding="utf-8")
+        error = fault("data", "check", recipe)
+        assert error.what.startswith(f"data.phrases.train = '{wrong}' is not right: {what}")
+        assert (error.file, error.line) == (str(recipe), 3)
+
+
 # --- lines ---
 
 
@@ -123,6 +137,11 @@ def test_the_other_half_of_a_parallel_corpus(one: Path, tmp_path: Path) -> None:
     assert [(pair.text, pair.layers["target"]) for pair in pairs] == [
         (answer, text) for answer, text in zip(answers, (texts[0], texts[2], texts[4]), strict=True)
     ]
+
+
+def test_lines_from_standard_input(one: Path) -> None:
+    first, second = on_lines(echoed(one, ["a cat", "see"]))
+    assert call("predict", one, "--to", "text", stdin="a cat\n\nsee").stdout == f"{first}\n\n{second}\n"
 
 
 @pytest.mark.parametrize(

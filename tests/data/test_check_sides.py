@@ -76,6 +76,15 @@ def test_what_is_usual_is_measured() -> None:
     assert found.wild == Found(1, ("x:10",))
 
 
+def test_what_is_usual_is_that_of_training() -> None:
+    train = [Example(text="a" * 100, layers={"target": Text("b" * 100)}) for _ in range(3)]
+    dev = [Example(text="a" * 100, layers={"target": Text("b" * 400)}, file="x", line=1)]
+    pairs = compare("target", {"train": train, "dev": dev})
+    assert (pairs["dev"].ratio.median, pairs["dev"].usual) == (4, 1)
+    assert pairs["dev"].wild == Found(1, ("x:1",))
+    assert compare("target", {"dev": dev})["dev"].wild == Found()
+
+
 def test_texts_without_the_other_side_are_left_out(tmp_path: Path) -> None:
     examples = [Example(text="a", layers={"target": Text("b")}), Example(words=("a", "c"))]
     assert compare("target", {"train": examples, "dev": examples[1:]}).keys() == {"train"}
@@ -95,7 +104,7 @@ def test_the_report_reads_well_in_80_columns(tmp_path: Path) -> None:
         "1 pair of text and target of dev stands in train too: dev.{en,fr}:1",
         "1 pair of text and target of train stands earlier in it too: train.{en,fr}:3 = 1",
         "1 pair of text and target of train has the same text on both sides: train.{en,fr}:5",
-        "2 pairs of text and target of train are far longer or shorter than train's usual",
+        "2 pairs of text and target of train are far longer or shorter than usual, with",
     ):
         assert sentence in sentences
     assert json.loads(json.dumps(report.to_dict()))["pairs"]["target"]["train"]["copied"]["count"] == 1

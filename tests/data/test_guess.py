@@ -413,6 +413,36 @@ def test_three_sides_are_named(tmp_path: Path) -> None:
     assert [(name, task["layer"]) for name, task in recipe["tasks"].items()] == [("en_de", "de"), ("en_fr", "fr")]
 
 
+def test_several_corpora_and_files_beside_them(tmp_path: Path) -> None:
+    """Whichever part of the names tells the sides, and though a third file has a name like theirs."""
+    files = sides(tmp_path, "src.news", "tgt.news", count=5) + sides(tmp_path, "src.web", "tgt.web", count=6)
+    found = tomllib.loads(guess(files))["data"].values()
+    assert [table["train"] for table in found] == [[f"{tmp_path}/{{src,tgt}}.news", f"{tmp_path}/{{src,tgt}}.web"]]
+    more = sides(tmp_path, "a.en", "a.fr", "b.en", "b.fr")
+    trains = {name: table["train"] for name, table in tomllib.loads(guess(more))["data"].items()}
+    assert trains == {"a": f"{tmp_path}/a.{{en,fr}}", "b": f"{tmp_path}/b.{{en,fr}}"}
+    third = write(
+        tmp_path, "a.jsonl", '{"text": "a good film", "label": "x"}\n{"text": "a bad one", "label": "y"}\n' * 2
+    )
+    assert len(tomllib.loads(guess([*more[:2], third]))["data"]) == 2
+
+
+def test_lines_that_do_not_go_together_are_told(tmp_path: Path) -> None:
+    """As those of reviews, good ones in one file and bad ones in another."""
+
+    def files(*seeds: int) -> list[Path]:
+        lengths = [[random.Random(seed + i).randint(1, 30) for i in range(60)] for seed in seeds]
+        names = ["x.pos", "x.neg"]
+        return [
+            write(tmp_path, name, "".join("w " * n + "\n" for n in found))
+            for name, found in zip(names, lengths, strict=True)
+        ]
+
+    remark = "# Lines of pos and neg do not look like the same texts: see that they are.\n"
+    assert remark in guess(files(0, 1000))
+    assert remark not in guess(files(0, 0))
+
+
 def test_sides_of_unequal_length_are_refused(tmp_path: Path) -> None:
     files = [*sides(tmp_path, "train.en", count=3), *sides(tmp_path, "train.fr", count=5)]
     with pytest.raises(PolyheadError, match="differ in a part of their names") as error:

@@ -42,8 +42,9 @@ class PairReport:
     Attributes:
         text, other: The two sides.
         ratio: How many times as many characters the other text has as the text.
+        usual: The median of that in the training split, or in this one where there is no training split.
         copied: Pairs whose sides are the same text.
-        wild: Pairs whose ratio is more than :data:`WILD` times the usual one, or less than its part.
+        wild: Pairs whose ratio is more than :data:`WILD` times the usual one, or less than that part of it.
         repeats: Pairs that stand earlier in the same split.
         in_train: Pairs that stand in the training split too.
     """
@@ -51,6 +52,7 @@ class PairReport:
     text: SideReport
     other: SideReport
     ratio: Spread
+    usual: float
     copied: Found
     wild: Found
     repeats: Found
@@ -86,17 +88,22 @@ def _report(rows: Sequence[_Row], train: Sequence[_Row]) -> PairReport:
     texts, others = [text for _, text, _ in rows], [other for _, _, other in rows]
     examples = [example for example, _, _ in rows]
     both = [(_same(text), _same(other)) for _, text, other in rows]
-    ratios = [len(other) / len(text) for text, other in zip(texts, others, strict=True)]
-    spread = Spread.of(ratios)
+    ratio = _ratio(rows)
+    usual = _ratio(train).median if train else ratio.median
     return PairReport(
         text=_side(examples, texts, {_same(text) for _, text, _ in train}),
         other=_side(examples, others, {_same(other) for _, _, other in train}),
-        ratio=spread,
+        ratio=ratio,
+        usual=usual,
         copied=_where(examples, (text == other for text, other in both)),
-        wild=_where(examples, (_is_wild(*pair, spread.median) for pair in zip(texts, others, strict=True))),
+        wild=_where(examples, (_is_wild(*pair, usual) for pair in zip(texts, others, strict=True))),
         repeats=_repeated(examples, both),
         in_train=_shared(examples, both, {(_same(text), _same(other)) for _, text, other in train}),
     )
+
+
+def _ratio(rows: Sequence[_Row]) -> Spread:
+    return Spread.of(len(other) / len(text) for _, text, other in rows)
 
 
 def _side(examples: Sequence[Example], texts: Sequence[str], train: set[Hashable]) -> SideReport:

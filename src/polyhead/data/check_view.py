@@ -151,7 +151,7 @@ def _warnings(report: Report) -> Iterator[str]:
 
 
 def _odd_pairs(split: str, layer: str, pair: PairReport) -> Iterator[str]:
-    beside = f"than {split}'s usual {pair.ratio.median:.2f} characters of {layer} to 1 of text"
+    beside = f"than usual, with {pair.usual:.2f} characters of {layer} to 1 of text"
     for found, one, many in (
         (pair.in_train, "stands in train too", "stand in train too"),
         (pair.repeats, "stands earlier in it too", "stand earlier in it too"),

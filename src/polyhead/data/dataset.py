@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
-from polyhead.data.example import KIND_NAMES, Example, Spans, Text
+from polyhead.data.example import KIND_NAMES, Example, Spans
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
 from polyhead.data.stream import Stream, held_out
@@ -255,7 +255,7 @@ class _Loading:
                     value = example.layers.get(layer)
                     if value is None:
                         missing += 1
-                    elif not isinstance(value, kind) or (kind is str and isinstance(value, Text)):
+                    elif not isinstance(value, kind):
                         got = KIND_NAMES.get(type(value), type(value).__name__)
                         wanted = KIND_NAMES.get(kind, kind.__name__)
                         raise PolyheadError(

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import correlation
 
 from polyhead.data.braces import checked_parts, is_braced, part_names
 from polyhead.data.example import Text
@@ -19,6 +20,7 @@ from polyhead.data.text import counted, lines
 from polyhead.errors import PolyheadError
 from polyhead.files import is_utf8
 
+_TELLING, _RELATED = 20, 0.2  # From so many lines on, lengths of texts that belong together correlate so much.
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -55,13 +57,19 @@ def paired(files: Sequence[Path], is_split: Callable[[str], bool]) -> dict[Path,
             for word in _WORD.finditer(whole):
                 if not word[0].isdigit() and not is_split(word[0]):
                     alike[whole[: word.start()], whole[word.end() :]][word[0]] = path
-    taken: set[Path] = set()
+    counts = {
+        path: sum(1 for _ in lines(path)) for parts in alike.values() if len(parts) > 1 for path in parts.values()
+    }
     pairs: dict[Path, list[Path]] = {}
+    left = set(counts)
     for (before, after), parts in sorted(alike.items(), key=lambda one: -len(one[0][0])):
-        sides = [path for path in parts.values() if path not in taken]
-        if len(parts) > 1 and len(sides) == len(parts) and _go_together(sides):
-            taken.update(sides)
-            pairs[Path(f"{before}{{{','.join(parts)}}}{after}")] = sides
+        for count in dict.fromkeys(counts[path] for path in parts.values() if path in left):
+            sides = {part: path for part, path in parts.items() if path in left and counts[path] == count}
+            if len(sides) > 1 and count:
+                left.difference_update(sides.values())
+                pairs[Path(f"{before}{{{','.join(sides)}}}{after}")] = list(sides.values())
+    for parts in alike.values():
+        _check_lines({path: counts[path] for path in parts.values() if path in left})
     return {path: pairs[path] for path in sorted(pairs, key=lambda path: files.index(pairs[path][0]))}
 
 
@@ -74,25 +82,18 @@ def _may_be_text(path: Path) -> bool:
     return True
 
 
-def _go_together(paths: Sequence[Path]) -> bool:
-    """Whether files have as many lines each.
-
-    Raises:
-        PolyheadError: They have not, and nothing else is known of what they are.
-    """
-    counts = [sum(1 for _ in lines(path)) for path in paths]
-    if len(set(counts)) == 1:
-        return counts[0] > 0
-    if all(_is_unknown(path) for path in paths):
-        having = ", ".join(f"{path} has {counted(count, 'line')}" for path, count in zip(paths, counts, strict=True))
-        raise PolyheadError(
-            f"these files differ in a part of their names, as parallel ones do, but not in that alone: {having}",
-            remedy="Line n of one is line n of the other: find where they come apart, or say what the files are by "
-            "another ending.",
-            file=paths[counts.index(max(counts))],
-            line=min(counts) + 1,
-        )
-    return False
+def _check_lines(counts: Mapping[Path, int]) -> None:
+    """Refuses files of unequal length whose names differ in a part, if nothing says what they are."""
+    if len(counts) < 2 or not all(map(_is_unknown, counts)):
+        return
+    having = ", ".join(f"{path} has {counted(count, 'line')}" for path, count in counts.items())
+    raise PolyheadError(
+        f"these files differ in a part of their names, as parallel ones do, but not in that alone: {having}",
+        remedy="Line n of one is line n of the other: find where they come apart, or say what the files are by another "
+        "ending.",
+        file=max(counts, key=lambda path: counts[path]),
+        line=min(counts.values()) + 1,
+    )
 
 
 def _is_unknown(path: Path) -> bool:
@@ -119,12 +120,24 @@ def sides_of(path: Path, _format: str) -> DataGuess:
             first, second = (
                 sum(len(side.split()) for side in sides) / len(pairs) for sides in zip(*pairs, strict=True)
             )
+            if not _look_alike(pairs):
+                guess.remarks.append(
+                    f"lines of {parts[0]} and {part} do not look like the same texts: see that they are"
+                )
             guess.add(*text_task(parts[0], part, f"{first:.0f} words to {second:.0f} on average"), layer)
     if not guess.tasks:
         raise PolyheadError(
             "no line has a text on each side", remedy="Give files with lines that go together.", file=path
         )
     return guess
+
+
+def _look_alike(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether long lines stand beside long ones, as those of translations do; a few lines may be as they are."""
+    if len(pairs) < _TELLING:
+        return True
+    first, second = ([float(len(side)) for side in sides] for sides in zip(*pairs, strict=True))
+    return len({*first}) == 1 or len({*second}) == 1 or correlation(first, second) > _RELATED
 
 
 def text_task(source: str, target: str, about: str) -> tuple[str, str, str]:
