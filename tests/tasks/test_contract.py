@@ -16,7 +16,7 @@ import torch
 
 from conftest import SENTENCES, cells
 from polyhead.data.bio import to_spans
-from polyhead.data.example import Example, Labels, Prediction, Spans, Tree, Value, WordLabels
+from polyhead.data.example import Example, Labels, Prediction, Spans, Text, Tree, Value, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.model import Lesson, Model, Question, Targets
 from polyhead.nn.loading import load_encoder
@@ -39,6 +39,7 @@ def _examples(*, pairs: bool = False) -> list[Example]:
             "lemma": WordLabels(columns[1]),
             "tree": Tree(tuple(map(int, columns[3])), columns[4]),
             "entities": to_spans(columns[5], "IOB2"),
+            "shouted": Text(" ".join(forms).upper()),
         }
         if pairs:
             half = len(forms) // 2
@@ -85,6 +86,10 @@ CASES = {
     "ner": Case("ner", "entities"),
     "ner with crf": Case("ner", "entities", (("crf", True),)),
     "parsing": Case("parsing", "tree", (("arc_size", 24), ("relation_size", 16))),
+    "seq2seq": Case("seq2seq", "shouted", (("vocabulary", 300), ("longest", 60))),
+    "seq2seq from the encoder": Case(
+        "seq2seq", "shouted", (("vocabulary", "encoder"), ("longest", 60), ("decoder", "warm"))
+    ),
     "masked-lm": Case("masked-lm", ""),
     "masked-lm of pieces": Case("masked-lm", "", (("whole_words", False), ("share", 0.3))),
     "masked-lm of mixed layers": Case("masked-lm", "", (("encoder_layers", "mix"),)),
@@ -112,8 +117,8 @@ def labelled(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def teachable(case: Case) -> Case:
-    """Types that learn from text alone neither teach nor are taught."""
-    if not case.task().annotates:
+    """Types that learn from text alone, or write texts, neither teach nor are taught."""
+    if not case.task().annotates or case.type == "seq2seq":
         pytest.skip("gives no soft labels")
     return case
 
