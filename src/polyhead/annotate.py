@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from mmap import ACCESS_READ, mmap
@@ -53,6 +53,7 @@ def annotate(
     confidence: bool = False,
     best: str | None = None,
     task: str | None = None,
+    search: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Annotate files with a run's model.
@@ -70,6 +71,7 @@ def annotate(
         confidence: Whether to write how sure each answer is.
         best: A task whose own best weights to take.
         task: The only task whose answers to write; by default all.
+        search: How texts are looked for: ``beams``, ``best`` and ``temperature`` of ``Annotator.searching``.
         tell: Is called with what is worth knowing: what was left out, and texts that are empty.
 
     Raises:
@@ -85,6 +87,10 @@ def annotate(
         raise PolyheadError(what, remedy="Leave them out, or say the input's format with --from.")
     annotator = load(run, best=best)
     annotator = annotator if task is None else annotator.only(task)
+    if search:
+        annotator.searching(**search)
+    if target != "jsonl" and (search or {}).get("best", 1) > 1:
+        raise PolyheadError("Several texts for each have room in JSONL alone.", remedy="Add --to jsonl.")
     formats = [kind or _as_text(annotator, path, tell) for path, kind in zip(inputs, told, strict=True)]
     target = target or _fitting(annotator, formats[0], output)
     _check_answers(annotator, target)

@@ -239,6 +239,13 @@ def predict(
     confidence: Annotated[bool, typer.Option(help="Write how sure each answer is.")] = False,
     best: BestOption = None,
     task: Annotated[str | None, typer.Option(metavar="TASK", help="Write the answers of this task alone.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Texts: how many hypotheses are kept as one is written.")] = None,
+    best_texts: Annotated[
+        int, typer.Option("--n-best", help="Texts: how many for each; those after the first in LAYER_others (JSONL).")
+    ] = 1,
+    temperature: Annotated[
+        float | None, typer.Option(help="Texts: draw them, with logits divided by this, not the likeliest.")
+    ] = None,
 ) -> None:
     """Annotate texts. Plain text is one text a line; words and order come out as they came.
 
@@ -246,6 +253,7 @@ def predict(
     """
     from polyhead.annotate import annotate
 
+    search = {"beams": beams, "best": best_texts, "temperature": temperature}
     annotate(
         run,
         inputs or [Path("-")],
@@ -257,6 +265,7 @@ def predict(
         confidence=confidence,
         best=best,
         task=task,
+        search=search if search != {"beams": None, "best": 1, "temperature": None} else None,
         tell=_tell,
     )
 

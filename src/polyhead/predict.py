@@ -105,6 +105,23 @@ class Annotator:
         narrowed._answer_with({task: self.names[task]})
         return narrowed
 
+    def searching(self, *, beams: int | None = None, best: int = 1, temperature: float | None = None) -> Annotator:
+        """The same, with texts looked for in another way than the model was trained to; the model itself changes.
+
+        Args:
+            beams: How many hypotheses are kept; by default as the task says, and at least ``best``.
+            best: How many texts are wanted; those after the first are ``Prediction.others``.
+            temperature: Texts are drawn by their pieces' probabilities, with logits divided by this.
+
+        Raises:
+            PolyheadError: The model writes no texts, or a number is out of bounds.
+        """
+        if not self.writers:
+            raise PolyheadError("No task of the model writes texts.", remedy="Leave beams, n-best and temperature out.")
+        for name in self.writers:
+            self.model.tasks[name].search(beams=beams, best=best, temperature=temperature)
+        return self
+
     @property
     def writers(self) -> list[str]:
         """The tasks whose answers are texts."""

@@ -19,7 +19,7 @@ from polyhead.model import Model, Targets
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.targets import END, START, TargetVocabulary, learn_vocabulary, restore_vocabulary
-from polyhead.predict import answer
+from polyhead.predict import Annotator, answer
 from polyhead.tasks import describe_task, make_task, restore_task
 from polyhead.tasks.seq2seq import Seq2Seq, Seq2SeqHead
 
@@ -329,3 +329,67 @@ def test_a_vocabulary_without_a_language_has_no_piece_for_it() -> None:
     vocabulary = learn_vocabulary(["a"], 300, ["fr"])
     assert isinstance(vocabulary, TargetVocabulary)
     assert vocabulary.language("fr") == 4 and vocabulary.language("de") is None
+
+
+def learnt_model(encoder: Encoder) -> Model:
+    made = task(layers=1, dropout=0.0, label_smoothing=0.0)
+    made.prepare(examples())
+    model = model_of(encoder, made)
+    learn(model, "it", examples(), steps=120)
+    return model
+
+
+def test_several_texts_for_each_are_given_best_first(encoder: Encoder) -> None:
+    annotator = Annotator(learnt_model(encoder)).searching(best=3)
+    (doc,) = annotator.texts(["the dog sleeps"])
+    prediction = doc.answers["target"]
+    assert prediction.value == "Le chien dort." and len(prediction.others) == 2
+    texts = [prediction.value, *(text for text, _ in prediction.others)]
+    assert len(set(texts)) == 3 and all(0 < chance <= 1 for _, chance in prediction.others)
+    record = doc.to_dict(confidence=True)
+    assert [one["text"] for one in record["target_others"]] == texts[1:]  # type: ignore[attr-defined]
+    assert all(0 <= one["confidence"] <= 1 for one in record["target_others"])  # type: ignore[attr-defined]
+    (alone,) = annotator.searching(best=1).texts(["the dog sleeps"])
+    assert alone.answers["target"].others == () and "target_others" not in alone.to_dict()
+
+
+def test_drawn_texts_differ_and_the_seed_repeats_them(encoder: Encoder) -> None:
+    annotator = Annotator(learnt_model(encoder)).searching(temperature=20.0)
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(annotator("the dog sleeps").answers["target"].value)
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("search", "told"),
+    [
+        ({"beams": 0}, "beams = 0"),
+        ({"best": 65}, "n-best = 65"),
+        ({"beams": 2, "best": 3}, "The 3 best texts are wanted of 2 hypotheses"),
+        ({"temperature": 0.0}, "temperature = 0.0 is not right"),
+        ({"temperature": float("nan")}, "temperature = nan is not right"),
+    ],
+)
+def test_a_search_that_cannot_be_is_told(encoder: Encoder, search: dict[str, Any], told: str) -> None:
+    made = task(layers=1)
+    made.prepare(examples())
+    with pytest.raises(PolyheadError, match=told):
+        Annotator(model_of(encoder, made)).searching(**search)
+
+
+def test_a_text_is_no_longer_than_what_is_read_allows(encoder: Encoder) -> None:
+    """However far the decoder would go on, and whatever stands beside it in the batch."""
+    made = task(layers=1, stretch=0.5)
+    made.prepare(examples())
+    model = model_of(encoder, made).eval()
+    short, long = Example(text="dog"), Example(text="dog " * 40)
+    both = answer(model, encoder.tokenise([short, long]), ["it"])
+    alone = answer(model, encoder.tokenise([short]), ["it"])
+    wide = task(layers=1, stretch=9.0, longest=made.longest)
+    wide.pieces, wide.architecture = made.pieces, made.architecture
+    model.tasks["it"] = wide
+    (more,) = answer(model, encoder.tokenise([short]), ["it"])
+    assert both[0]["it"].value == alone[0]["it"].value
+    assert len(str(both[0]["it"].value)) < min(len(str(both[1]["it"].value)), len(str(more["it"].value)))

@@ -74,10 +74,12 @@ class Prediction:
         value: The answer; of the same kind as the gold layer.
         confidence: One number for a label, a text, labels or a number; for a label per word, spans or a tree
             a tuple with one number for each word or span.
+        others: Further answers that were asked for, the best first, each with its confidence; of texts alone.
     """
 
     value: Value
     confidence: Confidence
+    others: tuple[tuple[Value, float], ...] = ()
 
 
 KIND_NAMES: Mapping[type, str] = {

@@ -28,6 +28,9 @@ CONFIDENCE = "_confidence"
 _COLUMNS = {"lemma": 2, "upos": 3, "xpos": 4, "feats": 5}
 _HEAD, _DEPREL, _MISC = 6, 7, 9
 _NOTHING = "_"
+OTHERS = "_others"
+"""What the key of a layer's further answers ends with."""
+
 _DIGITS = 4  # Of a confidence.
 _ONE_LINE = str.maketrans("\t\r\n", "   ")
 
@@ -268,6 +271,7 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
         example: The text.
         predictions: The answers, by layer.
         confidence: Whether to add how sure each answer is: ``confidence`` in each span, else ``LAYER_confidence``.
+            Further answers are in ``LAYER_others``.
     """
     text, offsets = _own_text(example)
     record: dict[str, object] = {"text": text, "pair": example.pair, "words": list(example.words)}
@@ -277,6 +281,11 @@ def to_dict(example: Example, predictions: Predictions, *, confidence: bool = Fa
     for layer, value in values.items():
         name = f"{layer}_" if layer in RESERVED else layer
         record[name] = _json(value, example, offsets)
+        if layer in predictions and predictions[layer].others:
+            record[name + OTHERS] = [
+                {"text": other} | ({"confidence": round(chance, _DIGITS)} if confidence else {})
+                for other, chance in predictions[layer].others
+            ]
         if not confidence or layer not in predictions:
             continue
         sure = predictions[layer].confidence

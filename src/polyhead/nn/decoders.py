@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,17 @@ from torch import nn
 from polyhead.nn.decoding import Absent, Decoder, decoder_width
 from polyhead.nn.quiet import quiet_transformers
 
+_OF_NO_MATTER = frozenset({"_name_or_path", "transformers_version", "architectures", "id2label", "label2id", "dtype"})
+"""What a configuration says of where and by what its model was written."""
+
 
 def describe_decoder(decoder: Decoder) -> dict[str, Any]:
     """What :func:`build_decoder` needs to make a decoder of the same shape; plain data for JSON."""
     config = decoder.config
     inner = getattr(config, "decoder", None)
     kind, shape = ("warm", inner) if inner is not None else ("whole", config)
-    return {"kind": kind, "config": shape.to_dict()}
+    settings = {key: value for key, value in shape.to_diff_dict().items() if key not in _OF_NO_MATTER}
+    return {"kind": kind, "config": json.loads(json.dumps(settings)) | {"model_type": shape.model_type}}
 
 
 def build_decoder(described: Mapping[str, Any], width: int) -> Decoder:
@@ -30,8 +35,7 @@ def build_decoder(described: Mapping[str, Any], width: int) -> Decoder:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     quiet_transformers()
-    settings = {key: value for key, value in described["config"].items() if key != "transformers_version"}
-    config = AutoConfig.for_model(**settings)
+    config = AutoConfig.for_model(**described["config"])
     if described["kind"] == "warm":
         return Decoder(_joined(AutoModelForCausalLM.from_config(config, trust_remote_code=False)), width)
     config.encoder_layers = 0 if hasattr(config, "encoder_layers") else None  # it is taken away at once

@@ -186,6 +186,18 @@ class Task(ABC):
         """What the task's head, which others may share, answers for each example."""
         return head.predict(encoding)
 
+    def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:  # noqa: B027
+        """Look for answers in another way from now on; types that write texts have several.
+
+        Args:
+            beams: How many hypotheses are kept as a text is written; ``None`` leaves it.
+            best: How many texts are wanted.
+            temperature: Texts are drawn, with logits divided by this.
+
+        Raises:
+            PolyheadError: One is out of bounds.
+        """
+
     def units(self, example: Example) -> int:
         """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
         return len(example.words) if self.words else 1

@@ -36,6 +36,15 @@ LEAST_PIECES = 256 + len(SPECIALS)
 LAYERS = 2
 """The layers of a fresh decoder: a deep encoder and a shallow decoder write as well, and faster (Kasai et al. 2021)."""
 
+LONGEST = 128
+"""The most pieces of a text, unless the recipe says otherwise."""
+
+MOST_BEAMS = 64
+"""The most hypotheses that are kept."""
+
+ROOM = 16
+"""How many pieces may be written however short a text is."""
+
 PER_HEAD = 64
 """The usual width of an attention head."""
 
@@ -55,6 +64,8 @@ class Seq2Seq(Task):
         vocabulary: How many pieces are learnt from the target texts at most; or encoder, for the encoder's own pieces.
             A pretrained decoder has its own.
         longest: The most pieces of a target: longer ones are left out in training, and no longer ones are written.
+        stretch: How many pieces are written at most for each piece that is read, beside 16: a decoder that knows little
+            yet would go on until longest.
         label_smoothing: The share of a piece's probability that is spread over all others in training (Szegedy et al.
             2016).
         language: The language to write, for a decoder that writes several: tasks that share a head each name their own,
@@ -79,10 +90,11 @@ class Seq2Seq(Task):
     heads: Annotated[int, Field(ge=1)] | None = None
     feed_forward: Annotated[int, Field(ge=1, le=65536)] | None = None
     vocabulary: Annotated[int, Field(ge=LEAST_PIECES, le=1_000_000)] | Literal["encoder"] = 8000
-    longest: Annotated[int, Field(ge=4, le=4096)] = 128
+    longest: Annotated[int, Field(ge=4, le=4096)] = LONGEST
+    stretch: Annotated[float, Field(gt=0, le=1000)] = 3.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     language: str | None = None
-    beams: Annotated[int, Field(ge=1, le=64)] = 1
+    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
     temperature: Annotated[float, Field(gt=0)] | None = None
     choose: Literal["bleu", "chrf"] = "bleu"
@@ -100,6 +112,7 @@ class Seq2Seq(Task):
         self._too_long: list[str] = []
         self._vocabulary: TargetVocabulary | None = None
         self._first: Decoder | None = None
+        self._best = 1
 
     def _refuse(self, key: str, why: str) -> None:
         if getattr(self, key) is not None:
@@ -256,9 +269,27 @@ class Seq2Seq(Task):
     def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
         """A text for each, in the task's language."""
         assert isinstance(head, Seq2SeqHead)
-        search = Search(self.beams, self.length_penalty, self.temperature)
-        found = head.write(encoding, self.prompt, search, self.longest)
-        return [texts[0] for texts in found]
+        search = Search(self.beams, self.length_penalty, self.temperature, self._best)
+        read = encoding.memory[1].sum(1).tolist()
+        return head.write(
+            encoding, self.prompt, search, [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
+        )
+
+    def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:
+        """Keep so many hypotheses, give so many texts, or draw them, in place of what the settings say."""
+        if not 1 <= best <= MOST_BEAMS or (beams is not None and not 1 <= beams <= MOST_BEAMS):
+            raise PolyheadError(
+                f"beams = {beams} and n-best = {best} are not right.", remedy=f"Take numbers from 1 to {MOST_BEAMS}."
+            )
+        if temperature is not None and not 0 < temperature < float("inf"):
+            raise PolyheadError(f"temperature = {temperature} is not right.", remedy="Take a number above 0.")
+        if temperature is None and beams is not None and best > beams:
+            raise PolyheadError(
+                f"The {best} best texts are wanted of {beams} hypotheses.", remedy=f"Keep more: beams = {best}."
+            )
+        self._best = best
+        self.temperature = temperature if temperature is not None else self.temperature
+        self.beams = beams if beams is not None else max(self.beams, best if self.temperature is None else 1)
 
 
 def _ids_of(encoder: Encoder) -> dict[str, int]:
@@ -295,24 +326,32 @@ class Seq2SeqHead(Head):
         )
         return LossSum(total, sum(len(target) - 1 for target in targets))
 
-    def write(self, encoding: Encoding, prompt: Sequence[int], search: Search, longest: int) -> list[list[Prediction]]:
-        """Texts for each text, the best first, with the mean probability of their pieces.
+    def write(
+        self, encoding: Encoding, prompt: Sequence[int], search: Search, longest: Sequence[int]
+    ) -> list[Prediction]:
+        """A text for each text, and others if the search is for several, with the mean probability of their pieces.
 
         A text of which the encoder's tokenizer leaves nothing is answered with an empty one.
+
+        Args:
+            encoding: What is read.
+            prompt: What each text begins with.
+            search: How they are looked for.
+            longest: The most pieces of each.
         """
         states, mask = encoding.memory
         vocabulary = self.vocabulary
-        ends = Ends(vocabulary.end, vocabulary.padding, longest)
+        ends = Ends(vocabulary.end, vocabulary.padding, max(longest))
         found = self.decoder.write(states, mask, prompt, search, ends)
-        texts = [[(Text(vocabulary.decode(one.ids)), one.chance) for one in several] for several in found]
-        return [
-            [Prediction(Text(), 1.0)] if empty else [Prediction(*one) for one in several]
-            for several, empty in zip(texts, encoding.empty, strict=True)
-        ]
+        answers = []
+        for several, most, empty in zip(found, longest, encoding.empty, strict=True):
+            texts = [(Text(vocabulary.decode(one.ids[:most])), one.chance) for one in several]
+            answers.append(Prediction(Text(), 1.0) if empty else Prediction(*texts[0], others=tuple(texts[1:])))
+        return answers
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The likeliest text for each, of a decoder that writes one language."""
-        return [texts[0] for texts in self.write(encoding, [self.vocabulary.start], Search(), 128)]
+        return self.write(encoding, [self.vocabulary.start], Search(), [LONGEST] * len(encoding))
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each piece of the vocabulary, in the piece vectors and in what is added to the logits."""
