@@ -174,7 +174,7 @@ def test_killed_at_every_event(
     folder, whole = reference
     first = next(i for i, event in enumerate(whole.events) if event.startswith("os.rename recipe.toml"))
     for number in range(first + 2, len(whole.events) + 1):
-        run = tmp_path / str(number)
+        run = tmp_path / f"run-{number}"
         assert killing.run(context, recipe, run, Moment("", number)).status == KILLED
         resumed = killing.run(context, None, run)
         assert resumed.status == 0, (whole.events[number - 1], resumed.error)
