@@ -72,7 +72,7 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
         **job,
         "scores": run.scores["test"][name],
         "interval": run.intervals["test"][name].figures["bleu"],
-        "signature": run.signatures["test"][name]["bleu"],
+        "signature": run.signatures[name]["bleu"],
         "seconds": round(seconds, 1),
         "processor_seconds": round(time.process_time() - used, 1),
         "weights": sum(p.numel() for p in run.model().parameters()),

@@ -293,7 +293,7 @@ def test_what_was_read_before_a_fault_is_answered(texts: Annotator) -> None:
     ],
 )
 def test_no_two_answers_have_one_name(layers: dict[str, str], names: dict[str, str]) -> None:
-    tasks = {name: SimpleNamespace(layer=layer, annotates=True, head_of=None) for name, layer in layers.items()}
+    tasks = {name: SimpleNamespace(layer=layer, answers=True) for name, layer in layers.items()}
     assert output_names(SimpleNamespace(tasks=tasks)) == names  # type: ignore[arg-type]
 
 

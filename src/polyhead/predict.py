@@ -219,9 +219,9 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
 
 
 def output_names(model: Model) -> dict[str, str]:
-    """What the answers of each head that annotates are called: its layer, or its task's name where two would be called
-    the same."""
-    return set_apart({n: task.layer for n, task in model.tasks.items() if task.annotates and task.head_of is None})
+    """What the answers of each task that answers are called: its layer, or its own name where two would be called the
+    same."""
+    return set_apart({name: task.layer for name, task in model.tasks.items() if task.answers})
 
 
 def _keys(model: Model) -> dict[str, str]:

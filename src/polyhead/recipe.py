@@ -218,7 +218,7 @@ def _check_tasks(recipe: Recipe) -> None:
             )
         if task.annotates:
             _check_layer_name(name, task.layer, recipe.data[task.data])
-    answering = {name: task for name, task in tasks.items() if task.annotates and task.head_of is None}
+    answering = {name: task for name, task in tasks.items() if task.answers}
     _check_confidences(answering, recipe.data)
     for number, stage in enumerate(recipe.stages, 1):
         if not re.fullmatch(_NAME, stage.name):

@@ -228,6 +228,11 @@ class Task(ABC):
         return self.layer in example.layers
 
     @property
+    def answers(self) -> bool:
+        """Whether there is an answer of this task beside those of others: not where it only lends a head its data."""
+        return self.annotates and self.head_of is None
+
+    @property
     def packing(self) -> Packing:
         """How texts become blocks, for a task that does not annotate."""
         return Packing()

@@ -266,6 +266,11 @@ class Seq2Seq(Task):
         left_out = f"{counted(len(places), 'pair')} left out ({listed(places)})"
         return [f"tasks.{self.name}: {left_out}: their targets have more than longest = {self.longest} pieces"]
 
+    @property
+    def answers(self) -> bool:
+        """A task that shares a head answers in its own language."""
+        return self.head_of is None or self.language is not None
+
     def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
         """A text for each, in the task's language."""
         assert isinstance(head, Seq2SeqHead)

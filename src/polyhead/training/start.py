@@ -156,7 +156,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "units": {name: _unit(task, datasets[task.data]) for name, task in tasks.items() if task.annotates},
         **carried(origin.model),
     }
-    model = Model(encoder, tasks, info)
+    with recipe.blamed():
+        model = Model(encoder, tasks, info)
     origin.hand_on(model)
     model = model.to(device)
     notes += origin.notes
