@@ -114,6 +114,12 @@ class Model(nn.Module):
         """The head of a task, which may be another task's, too."""
         return cast(Head, self.heads[self._owner(name)])
 
+    def renew(self, name: str) -> None:
+        """Give a task a new head with random weights, and a new mix of layers if it mixes."""
+        self.heads._modules[name] = self.tasks[name].head(self.encoder).to(self.encoder.device)
+        if name in self.mixes:
+            self.mixes._modules[name] = LayerMix(self.encoder.depth).to(self.encoder.device)
+
     def mix(self, name: str) -> LayerMix | None:
         """How the encoder's layers become the one that a task's head reads; ``None`` if it reads the last."""
         owner = self._owner(name)

@@ -298,6 +298,7 @@ def _check_stages(recipe: Recipe) -> None:
         place = f"stages[{number}]"
         if recipe.start is None:  # else it is to be seen what the run has learnt
             check_replay(recipe, number - 1)
+        _check_fresh(recipe, place, stage)
         taught = () if stage.distil is None else (("heads", stage.distil.heads), ("tasks", stage.distil.tasks))
         for key, names in taught:
             for name in names:
@@ -311,6 +312,18 @@ def _check_stages(recipe: Recipe) -> None:
             raise PolyheadError(
                 f"{place}.{key} = {getattr(stage, key)!r} does not go with an adapter, which freezes the encoder.",
                 remedy=f"Leave {key} out, or the adapter.",
+            )
+
+
+def _check_fresh(recipe: Recipe, place: str, stage: Stage) -> None:
+    for name in stage.fresh:
+        if name not in stage.tasks:
+            raise PolyheadError(
+                f"{place}.fresh names {name!r}, which is no task of the stage.", remedy=nearest(name, stage.tasks)
+            )
+        if (other := recipe.tasks[name].get("head_of")) is not None:
+            raise PolyheadError(
+                f"{place}.fresh names {name!r}, which has the head of {other!r}.", remedy=f"Name {other!r} instead."
             )
 
 

@@ -70,6 +70,11 @@ class Stage(BaseModel):
 
     name: str = Field(default="", description="The stage's name in the log; by default stage-1, stage-2, ...")
     tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
+    fresh: list[str] = Field(
+        default_factory=list,
+        description="Tasks of the stage that begin it with a new head, on the encoder as earlier stages left it: after a "
+        "joint stage on few labels that is better than to go on with the head.",
+    )
     epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")
     learning_rate: float | None = Field(
         default=None,

@@ -163,3 +163,37 @@ def test_data_can_be_checked_before(tmp_path: Path, train: Trained, tiny_encoder
     path.write_text(f'encoder = "{tiny_encoder}"\n{NAMES}{ENTITIES}{stage}', encoding="utf-8")
     with pytest.raises(PolyheadError, match="freeze = 99"):
         list(look(load_recipe(path)))
+
+
+def test_a_stage_can_begin_with_a_new_head(train: Trained) -> None:
+    """The encoder and the other head go on; the new head is drawn from the seed, and its labels stay."""
+    still = "learning_rate = 0.0\nhead_learning_rate = 0.0\n"
+    second = f'[[stages]]\nname = "two"\ntasks = ["entities"]\nepochs = 1\nkeep = "last"\n{still}'
+    first = STAGE.format(6) + 'name = "one"\nkeep = "last"\n'
+    other = SHARED.replace('head_of = "entities"', 'type = "ner"\nlayer = "entities"')
+    runs_by_name = {
+        name: train(name, NAMES + MORE + ENTITIES + other, first + second + more)
+        for name, more in {"kept": "", "new": 'fresh = ["entities"]\n', "again": 'fresh = ["entities"]\n'}.items()
+    }
+    kept, new, again = (run.model().state_dict() for run in runs_by_name.values())
+    changed = {name for name in kept if not torch.equal(kept[name], new[name])}
+    assert "heads.entities.classify.linear.weight" in changed and "mixes.entities.weights" in changed
+    assert all(name.startswith(("heads.entities.", "mixes.entities.")) for name in changed)
+    assert all(torch.equal(new[name], again[name]) for name in new)
+    before, after = runs_by_name["new"].stages
+    assert after["scores"]["more"] == before["scores"]["more"]
+    assert after["scores"]["entities"]["f1"] < before["scores"]["entities"]["f1"]
+
+
+@pytest.mark.parametrize(
+    ("fresh", "told"),
+    [("entitis", r"stages\[1\]\.fresh names 'entitis', which is no task of the stage"), ("more", "has the head of")],
+)
+def test_a_new_head_that_cannot_be_is_told(fresh: str, told: str) -> None:
+    tasks = {
+        "entities": {"type": "ner", "data": "names", "layer": "e"},
+        "more": {"head_of": "entities", "data": "names"},
+    }
+    data = {"names": {"train": "x.conll", "layers": ["words", "e"]}}
+    with pytest.raises(PolyheadError, match=told):
+        make_recipe({"data": data, "tasks": tasks, "stages": [{"fresh": [fresh]}]})

@@ -145,11 +145,13 @@ class Training:
         progress, model, encoder = self.progress, self.model, self.model.encoder
         encoder.set_dropout(stage.dropout)
         encoder.at_once = stage.batch_pieces
-        if stage.adapter is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.recipe.seed + progress.stage)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed + progress.stage)
+            if stage.adapter is not None:
                 attach(encoder.transformer, **stage.adapter.model_dump())
-            model.to(encoder.device)
+                model.to(encoder.device)
+            for name in stage.fresh:
+                model.renew(name)
         if self.saved and progress.step:
             model.load_state_dict(self.saved.weights)
         layers = encoder.depth - 1
