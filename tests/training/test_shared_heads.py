@@ -177,7 +177,7 @@ def test_a_stage_can_begin_with_a_new_head(train: Trained) -> None:
     }
     kept, new, again = (run.model().state_dict() for run in runs_by_name.values())
     changed = {name for name in kept if not torch.equal(kept[name], new[name])}
-    assert "heads.entities.classify.linear.weight" in changed and "mixes.entities.weights" in changed
+    assert "heads.entities.classify.linear.weight" in changed and "mixes.entities.shares" in changed
     assert all(name.startswith(("heads.entities.", "mixes.entities.")) for name in changed)
     assert all(torch.equal(new[name], again[name]) for name in new)
     before, after = runs_by_name["new"].stages
