@@ -216,6 +216,11 @@ class Task(ABC):
         return self.layer in example.layers
 
     @property
+    def writes_encoder_pieces(self) -> bool:
+        """Whether the layer holds texts that are written with the pieces of the encoder's tokenizer."""
+        return False
+
+    @property
     def packing(self) -> Packing:
         """How texts become blocks, for a task that does not annotate."""
         return Packing()

@@ -26,7 +26,7 @@ def look(recipe: Recipe) -> Iterator[Report]:
     origin = find_origin(recipe, tasks)
     used = [name for name in recipe.data if any(task.data == name for task in tasks.values())]
     datasets = {name: _load(recipe, name, tasks) for name in used} if origin.learns_pieces else {}
-    encoder = origin.encoder(datasets)
+    encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
 

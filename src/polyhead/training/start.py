@@ -141,7 +141,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         datasets = load_datasets(recipe, tasks, SPLITS)
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    encoder = origin.encoder(datasets)
+    encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
     rates = [usual_rate(stage, encoder.width, untrained=origin.untrained) for stage in recipe.stages]
