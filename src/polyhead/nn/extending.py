@@ -1,4 +1,4 @@
-"""More pieces for a pretrained encoder: learnt from the training texts, each beginning as the mean of its old pieces."""
+"""More pieces for a pretrained encoder, learnt from the training texts; each begins as the mean of its old pieces."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class _Model:
         # Loading gives an added token the first free id unless the model knows it, and these would not be free then.
         added = {token["content"]: token["id"] for token in self.saved["added_tokens"]}
         if self.kind == "Unigram":
-            changed = {"vocab": self._scored(added, pieces, merges)}
+            changed: dict[str, Any] = {"vocab": self._scored(added, pieces, merges)}
         else:
             changed = {"vocab": {**model["vocab"], **added, **ids}}
             if self.kind == "BPE":

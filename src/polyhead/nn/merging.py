@@ -99,9 +99,9 @@ class _Texts:
             touched |= self._count(number, count)
         del self.pairs[pair]
         touched.discard(pair)
-        for one in touched:
-            if self.pairs[one] >= LEAST:
-                heappush(self.queue, (-self.pairs[one], *one))
+        for other in touched:
+            if self.pairs[other] >= LEAST:
+                heappush(self.queue, (-self.pairs[other], *other))
         return {*pair, piece}
 
     def _count(self, number: int, count: int) -> set[_Pair]:

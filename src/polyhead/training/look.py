@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from polyhead.data import Dataset, Example
 from polyhead.data.check import Report, check
 from polyhead.data.check_stream import check_streams
 from polyhead.recipe import Recipe
 from polyhead.tasks import Task
+from polyhead.training.languages import readings
 from polyhead.training.learning import see_layers
 from polyhead.training.origin import find_origin
 from polyhead.training.prepare import check_stages, device_of, read_dataset
@@ -36,7 +38,9 @@ def look(recipe: Recipe) -> Iterator[Report]:
 
     for name in recipe.data:
         dataset = datasets.get(name) or _load(recipe, name, tasks)
-        yield (check_streams if dataset.streamed else check)(dataset, lengths, encoder.window)
+        report = (check_streams if dataset.streamed else check)(dataset, lengths, encoder.window)
+        found = {} if origin.from_scratch else readings(dataset, tasks.values(), encoder.tokenizer)
+        yield replace(report, readings=found)
 
 
 def _load(recipe: Recipe, name: str, tasks: Mapping[str, Task]) -> Dataset:

@@ -17,11 +17,13 @@ from polyhead.inherit import MisfitError, inherit
 from polyhead.model import BEST, Model, load_model
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.extending import Extension, Reach, extend, learn_extension
+from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.loading import draw_saved_encoder, load_encoder, save_plan
 from polyhead.nn.scratch import Shape, build_encoder, reinitialise
 from polyhead.recipe import Recipe
 from polyhead.tasks import Head, Task, describe_task, restore_task
 from polyhead.training.checkpoint import has_checkpoint
+from polyhead.training.learning import last_frozen
 
 KEPT = "start"
 """The folder of an unfinished run that holds what resuming needs of where it started."""
@@ -77,9 +79,7 @@ class Origin:
             self._extend(encoder, spec.extend, datasets, tasks)
         return encoder
 
-    def _extend(
-        self, encoder: Encoder, most: int, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]
-    ) -> None:
+    def _extend(self, encoder: Encoder, most: int, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]) -> None:
         """Give an encoder more pieces: those that the run began with, or those that the training texts ask for."""
         if self.kept is not None:
             self.extension = _read_extension(self.kept)
@@ -87,6 +87,11 @@ class Origin:
             texts = chain(training_texts(datasets.values()), written_texts(datasets, tasks.values()))
             self.extension, before, after = learn_extension(encoder.tokenizer, texts, most)
             self.notes += _told_extension(len(self.extension.parts), most, before, after)
+            depth = encoder.depth - 1
+            if all(stage.adapter or last_frozen(stage, depth) >= EMBEDDINGS for stage in self.recipe.stages):
+                self.notes.append(
+                    "the new pieces keep the vectors that they begin with: no stage lets embeddings learn"
+                )
         extend(encoder, self.extension)
 
     @property
@@ -97,9 +102,12 @@ class Origin:
     @property
     def learns_pieces(self) -> bool:
         """Whether the tokenizer, or pieces that it gets, are yet to be learnt from the training texts."""
-        spec = self.recipe.encoder_spec
-        scratch = self.untrained and spec.name is None
-        return self.kept is None and (scratch or spec.extend is not None)
+        return self.kept is None and (self.from_scratch or self.recipe.encoder_spec.extend is not None)
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the tokenizer is learnt from the training texts."""
+        return self.untrained and self.recipe.encoder_spec.name is None
 
     def facts(self) -> dict[str, Any]:
         """What a run notes of where it started; plain data for JSON."""

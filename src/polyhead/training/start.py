@@ -30,6 +30,7 @@ from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
 from polyhead.training.facts import run_facts
+from polyhead.training.languages import foreign
 from polyhead.training.learning import see_layers
 from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
@@ -160,6 +161,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     origin.hand_on(model)
     model = model.to(device)
     notes += origin.notes
+    if not origin.from_scratch:
+        notes += foreign(datasets, tasks.values(), encoder.tokenizer)
     for note in notes:
         tell(note)
     model.precision = precision
