@@ -42,6 +42,13 @@ def fault(folder: Path, origin: str) -> PolyheadError:
         ("vocabulary = 260", "encoder.vocabulary = 260 is not right: it should be greater", f"at least {LEAST_PIECES}"),
         ("layers = 0", "encoder.layers = 0", "number of layers"),
         ("layers = 2.5", "encoder.layers = 2.5", "number of layers"),
+        ("extend = 100", "encoder.extend = 100 needs a named encoder", "say in vocabulary"),
+        ('name = "minilm"\nextend = 0', "encoder.extend = 0 is not right: it should be greater", "The most pieces"),
+        (
+            'name = "minilm"\nextend = 60000',
+            "encoder.extend = 60000 is not right: it should be less",
+            "The most pieces",
+        ),
         ("window = 4", "encoder.window = 4 is out of bounds", "8 to 8192"),
     ],
 )

@@ -14,6 +14,9 @@ from polyhead.stage import STRICT
 LEAST_PIECES = 261
 """The smallest vocabulary of an encoder from scratch: the 256 bytes, and 5 special pieces."""
 
+MOST_NEW = 50_000
+"""The most pieces that a named encoder may get beside its own."""
+
 WINDOW = 512
 """The usual window of an encoder from scratch."""
 
@@ -46,6 +49,14 @@ class EncoderSpec(BaseModel):
         ge=0,
         description="How many of a named encoder's top layers get new random weights, by default 0; they are "
         "the closest to what it was pretrained for.",
+    )
+    extend: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_NEW,
+        description="The most pieces that are learnt from the training texts and added to a named encoder's, for a "
+        "domain or a language that it cuts into many; by default none. Each begins as the mean of the pieces that it "
+        "was cut into.",
     )
     layers: int | None = Field(default=None, ge=1, le=128, description="From scratch: the number of layers; 6.")
     width: int | None = Field(
@@ -141,7 +152,7 @@ def check_encoder(spec: EncoderSpec) -> None:
     Raises:
         PolyheadError: They do not; names the key, its value and a remedy.
     """
-    for key in _OF_SCRATCH if spec.name is not None else ("reinitialise", "weights"):
+    for key in _OF_SCRATCH if spec.name is not None else ("reinitialise", "weights", "extend"):
         value = getattr(spec, key)
         if value is not None and not (key == "weights" and value == "random"):
             _refuse_key(spec, key)
@@ -169,6 +180,11 @@ def check_encoder(spec: EncoderSpec) -> None:
 
 def _refuse_key(spec: EncoderSpec, key: str) -> None:
     value = getattr(spec, key)
+    if key == "extend":
+        raise PolyheadError(
+            f"encoder.extend = {value} needs a named encoder; one from scratch learns all its pieces from the texts.",
+            remedy='Add a name, such as name = "minilm", or say in vocabulary how many pieces are learnt.',
+        )
     shown = str(value).lower() if isinstance(value, bool) else repr(value)
     if spec.name is None:
         raise PolyheadError(

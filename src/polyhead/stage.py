@@ -72,7 +72,7 @@ class Stage(BaseModel):
     tasks: list[str] = Field(default_factory=list, description="The tasks that learn; by default all.")
     fresh: list[str] = Field(
         default_factory=list,
-        description="Tasks of the stage that begin it with a new head, as earlier stages left the encoder: after a "
+        description="Tasks of the stage that begin it with a new head and the encoder of the stage before: after a "
         "joint stage on few labels that is better than to go on with the head.",
     )
     epochs: int = Field(default=5, ge=1, description="How often the stage's training examples are gone through.")

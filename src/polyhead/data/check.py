@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from polyhead.data.check_reading import Reading
 from polyhead.data.check_sides import PairReport, compare
 from polyhead.data.check_spread import Found, Spread, faults, place
 from polyhead.data.dataset import SPLITS, TRAIN, Dataset
@@ -74,7 +75,9 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a look at a dataset found; ``pairs`` by layer and split, for layers that hold a text beside the text."""
+    """What a look at a dataset found; ``pairs`` by layer and split, for layers that hold a text beside the text;
+    ``readings`` by side, of what the encoder's tokenizer reads or writes.
+    """
 
     name: str
     fingerprint: str
@@ -83,6 +86,7 @@ class Report:
     layers: dict[str, LayerReport]
     notes: list[str] = field(default_factory=list)
     pairs: dict[str, dict[str, PairReport]] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values for JSON."""

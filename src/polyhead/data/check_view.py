@@ -11,6 +11,7 @@ from rich.text import Text
 
 from polyhead.data.braces import name_without_folder
 from polyhead.data.check import LayerReport, Report
+from polyhead.data.check_reading import sentences
 from polyhead.data.check_sides import PairReport, SideReport
 from polyhead.data.check_spread import Found, Spread
 from polyhead.data.dataset import TRAIN
@@ -33,13 +34,13 @@ def view(report: Report) -> RenderableType:
         parts.append(_layers(report))
     for layer, pairs in report.pairs.items():
         parts += [_sides(layer, pairs), _side_lengths(layer, pairs)]
-    for title, style, sentences in (
+    for title, style, told in (
         ("To look at", "yellow", list(_warnings(report))),
         ("Notes", "dim", list(map(from_here, report.notes))),
     ):
-        if sentences:
+        if told:
             parts.append(Text(title, "bold"))
-            parts.append(_bullets(sentences, style))
+            parts.append(_bullets(told, style))
     return Group(*parts)
 
 
@@ -51,9 +52,9 @@ def _table(*columns: str, left: int = 1) -> Table:
     return table
 
 
-def _bullets(sentences: Iterable[str], style: str) -> Table:
+def _bullets(told: Iterable[str], style: str) -> Table:
     grid = Table.grid(padding=(0, 1))
-    for sentence in sentences:
+    for sentence in told:
         grid.add_row(Text(" -", style), Text(sentence))
     return grid
 
@@ -133,6 +134,8 @@ def _contents(layer: LayerReport) -> Text:
 
 
 def _warnings(report: Report) -> Iterator[str]:
+    for side, reading in report.readings.items():
+        yield from sentences(side, reading)
     for name, split in report.splits.items():
         for found, one, many in (
             (split.in_train, "stands in train too", "stand in train too"),

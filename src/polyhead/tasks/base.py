@@ -233,6 +233,11 @@ class Task(ABC):
         return self.annotates and self.head_of is None
 
     @property
+    def writes_encoder_pieces(self) -> bool:
+        """Whether the layer holds texts that are written with the pieces of the encoder's tokenizer."""
+        return False
+
+    @property
     def packing(self) -> Packing:
         """How texts become blocks, for a task that does not annotate."""
         return Packing()

@@ -132,6 +132,11 @@ class Seq2Seq(Task):
             learnt_here = learn_vocabulary(texts, self.vocabulary, self.languages)
             self.pieces = learnt_here.tokenizer.to_str()
 
+    @property
+    def writes_encoder_pieces(self) -> bool:
+        """Whether the vocabulary is that of the encoder, or of the decoder that it was pretrained with."""
+        return self.decoder == "pretrained" or self.vocabulary == "encoder"
+
     def shared_with(self, others: Sequence[Task]) -> None:
         """Take note of the languages that the tasks which share this head write."""
         self.languages = [one.language for one in others if isinstance(one, Seq2Seq) and one.language is not None]
@@ -146,12 +151,22 @@ class Seq2Seq(Task):
         if not self.architecture:
             self._first = self._begin(encoder)
             self.architecture = describe_decoder(self._first)
+            self._see_rows(encoder)
         if self.language is not None and self.target_vocabulary(encoder).language(self.language) is None:
             raise PolyheadError(
                 f"tasks.{self.name}.language = {self.language!r} is no language of the decoder's vocabulary.",
                 remedy="Take the code that the pretrained model has for it; or, of a vocabulary that is learnt here, "
                 "begin with all languages that will be written.",
             )
+
+    def _see_rows(self, encoder: Encoder) -> None:
+        if self.decoder == "pretrained":
+            most = max(encoder.tokenizer.tokenizer.get_vocab(with_added_tokens=True).values())
+            if most >= int(self.architecture["config"]["vocab_size"]):
+                raise PolyheadError(
+                    f"tasks.{self.name}.decoder = 'pretrained' has no vectors for the new pieces of encoder.extend.",
+                    remedy='Leave extend out, or take decoder = "fresh".',
+                )
 
     def target_vocabulary(self, encoder: Encoder | None = None) -> TargetVocabulary:
         """The pieces of target texts; those of the encoder are known when it is bound."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from polyhead.files import fingerprint, read_json, whole, write_json
 from polyhead.inherit import MisfitError, inherit
 from polyhead.model import BEST, Model, load_model
 from polyhead.nn.encoder import Encoder
+from polyhead.nn.extending import Extension, Reach, extend, learn_extension
+from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.loading import draw_saved_encoder, load_encoder, save_plan
 from polyhead.nn.scratch import Shape, build_encoder, reinitialise
 from polyhead.recipe import Recipe
 from polyhead.tasks import Head, Task, describe_task, restore_task
 from polyhead.training.checkpoint import has_checkpoint
+from polyhead.training.learning import last_frozen
 
 KEPT = "start"
 """The folder of an unfinished run that holds what resuming needs of where it started."""
@@ -44,12 +48,14 @@ class Origin:
     fingerprint: str = ""
     kept: Path | None = None
     notes: list[str] = field(default_factory=list)
+    extension: Extension | None = None
 
-    def encoder(self, datasets: Mapping[str, Dataset]) -> Encoder:
+    def encoder(self, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]) -> Encoder:
         """The encoder, as it is before the first step.
 
         Args:
-            datasets: Their training splits are what a tokenizer from scratch learns from.
+            datasets: Their training splits are what a tokenizer, or its new pieces, is learnt from.
+            tasks: The recipe's tasks; those that write with the encoder's pieces have their targets learnt from, too.
 
         Raises:
             PolyheadError: The encoder cannot be loaded, or does not fit what the recipe wants of it.
@@ -57,9 +63,9 @@ class Origin:
         if self.model is not None:
             return self.model.encoder
         seed = self.recipe.seed
-        if self.kept is not None:
-            return draw_saved_encoder(self.kept / "encoder", _read_kept(self.kept)["encoder"], seed)
         spec = self.recipe.encoder_spec
+        if self.kept is not None and spec.extend is None:
+            return draw_saved_encoder(self.kept / "encoder", _read_kept(self.kept)["encoder"], seed)
         if spec.name is None:
             shape = Shape(**spec.model_dump(include=set(Shape.__dataclass_fields__)))
             made = build_encoder(training_texts(datasets.values()), shape, seed)
@@ -69,7 +75,24 @@ class Origin:
         with self.recipe.blamed("encoder.name"):
             encoder = load_encoder(spec.name, base=self.recipe.base, window=spec.window, draw=draw)
             reinitialise(encoder, spec.reinitialise or 0, seed)
+        if spec.extend is not None:
+            self._extend(encoder, spec.extend, datasets, tasks)
         return encoder
+
+    def _extend(self, encoder: Encoder, most: int, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]) -> None:
+        """Give an encoder more pieces: those that the run began with, or those that the training texts ask for."""
+        if self.kept is not None:
+            self.extension = _read_extension(self.kept)
+        else:
+            texts = chain(training_texts(datasets.values()), written_texts(datasets, tasks.values()))
+            self.extension, before, after = learn_extension(encoder.tokenizer, texts, most)
+            self.notes += _told_extension(len(self.extension.parts), most, before, after)
+            depth = encoder.depth - 1
+            if all(stage.adapter or last_frozen(stage, depth) >= EMBEDDINGS for stage in self.recipe.stages):
+                self.notes.append(
+                    "the new pieces keep the vectors that they begin with: no stage lets embeddings learn"
+                )
+        extend(encoder, self.extension)
 
     @property
     def untrained(self) -> bool:
@@ -78,8 +101,13 @@ class Origin:
 
     @property
     def learns_pieces(self) -> bool:
-        """Whether the tokenizer is yet to be trained, from the training texts."""
-        return self.untrained and self.recipe.encoder_spec.name is None and self.kept is None
+        """Whether the tokenizer, or pieces that it gets, are yet to be learnt from the training texts."""
+        return self.kept is None and (self.from_scratch or self.recipe.encoder_spec.extend is not None)
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the tokenizer is learnt from the training texts."""
+        return self.untrained and self.recipe.encoder_spec.name is None
 
     def facts(self) -> dict[str, Any]:
         """What a run notes of where it started; plain data for JSON."""
@@ -107,7 +135,8 @@ class Origin:
 
     def keep(self, folder: Path, encoder: Encoder) -> None:
         """Write what resuming needs, where it could not be had again otherwise, into a run's folder."""
-        if self.kept is not None or (self.recipe.start is None and not self.untrained):
+        had_again = self.recipe.start is None and not self.untrained and self.extension is None
+        if self.kept is not None or had_again:
             return
         with whole(folder / KEPT) as draft:
             save_plan(encoder, draft / "encoder")
@@ -116,6 +145,8 @@ class Origin:
                 "earlier": {name: describe_task(task) for name, task in self.earlier.items()},
                 "fingerprint": self.fingerprint,
             }
+            if self.extension is not None:
+                facts["extension"] = {"first": self.extension.first, "parts": self.extension.parts}
             write_json(draft / "start.json", facts)
 
     def _fates(self, model: Model) -> Iterator[str]:
@@ -188,13 +219,36 @@ def training_texts(datasets: Iterable[Dataset]) -> Iterator[str]:
                 yield example.pair
 
 
-def _read_kept(folder: Path) -> dict[str, Any]:
+def written_texts(datasets: Mapping[str, Dataset], tasks: Iterable[Task]) -> Iterator[str]:
+    """The texts of training splits that tasks are to write with the encoder's own pieces."""
+    layers = dict.fromkeys((task.data, task.layer) for task in tasks if task.writes_encoder_pieces)
+    for name, layer in layers:
+        for example in datasets[name].splits.get("train", []) if name in datasets else ():
+            if layer in example.layers:
+                yield str(example.layers[layer])
+
+
+def _read_kept(folder: Path, *more: str) -> dict[str, Any]:
     """What ``Origin.keep`` wrote."""
     try:
-        return read_json(folder / "start.json", "encoder", "earlier", "fingerprint")
+        return read_json(folder / "start.json", "encoder", "earlier", "fingerprint", *more)
     except FileNotFoundError as error:
         remedy = "Put the file back from a copy, or train anew."
         raise PolyheadError("This file of the run is missing.", file=folder / "start.json", remedy=remedy) from error
+
+
+def _read_extension(folder: Path) -> Extension:
+    """The pieces that a run's encoder got."""
+    from tokenizers import Tokenizer
+
+    facts = _read_kept(folder, "extension")["extension"]
+    file = folder / "encoder" / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(file)).to_str()
+    except Exception as error:  # tokenizers raises bare Exceptions
+        remedy = "Put the file back from a copy, or train anew."
+        raise PolyheadError("The run's tokenizer cannot be read.", file=file, remedy=remedy) from error
+    return Extension(tokenizer, facts["first"], facts["parts"])
 
 
 def _open(start: StartSpec, base: Path) -> tuple[Model, str]:
@@ -241,6 +295,21 @@ def _earlier(start: StartSpec, tasks: Mapping[str, Task], known: Mapping[str, Ta
         if before is not None and alike and name not in start.fresh and task.head_of not in start.fresh:
             found[name] = before
     return found
+
+
+def _told_extension(added: int, most: int, before: Reach, after: Reach) -> Iterator[str]:
+    few = f" (the training texts give no more; {most:,} were allowed)" if added < most else ""
+    yield (
+        f"{added:,} pieces were added to the encoder's{few}: a word of the training texts takes {after.pieces:.2f} "
+        f"pieces, {before.pieces:.2f} without them"
+    )
+    if after.unknown:
+        yield (
+            f"{after.unknown:.1%} of the words of the training texts still have an unknown piece: extend = {most} has "
+            "no room for all their letters"
+        )
+    elif before.unknown:
+        yield f"no word of the training texts has an unknown piece any more, {before.unknown:.1%} had before"
 
 
 def _size_of(encoder: Encoder, allowed: int) -> str:

@@ -30,6 +30,7 @@ from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
 from polyhead.training.facts import run_facts
+from polyhead.training.languages import foreign
 from polyhead.training.learning import see_layers
 from polyhead.training.lineage import Lineage, carried, start_facts
 from polyhead.training.loop import Training
@@ -141,7 +142,7 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         datasets = load_datasets(recipe, tasks, SPLITS)
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
     precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
-    encoder = origin.encoder(datasets)
+    encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
     rates = [usual_rate(stage, encoder.width, untrained=origin.untrained) for stage in recipe.stages]
@@ -161,6 +162,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     origin.hand_on(model)
     model = model.to(device)
     notes += origin.notes
+    if not origin.from_scratch:
+        notes += foreign(datasets, tasks.values(), encoder.tokenizer)
     for note in notes:
         tell(note)
     model.precision = precision
