@@ -13,6 +13,7 @@ from polyhead.data import DataSpec, Example, stream_dataset
 from polyhead.errors import PolyheadError
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces, PieceTokenizer
+from polyhead.tasks import Packing
 from polyhead.training import blocks
 from polyhead.training.blocks import Blocks, write
 
@@ -31,7 +32,7 @@ def tokenizer(tiny_encoder: Path) -> PieceTokenizer:
 
 
 def written(folder: Path, tokenizer: PieceTokenizer, *, room: int, joined: bool = True) -> Blocks:
-    write(TEXTS, tokenizer, folder, room=room, joined=joined)
+    write(TEXTS, tokenizer, folder, Packing(room, joined))
     return Blocks.open(folder)
 
 
@@ -81,7 +82,7 @@ def test_blocks_keep_the_case_of_words(tmp_path: Path) -> None:
 
 def test_no_text_at_all_is_an_error(tmp_path: Path, tokenizer: PieceTokenizer) -> None:
     with pytest.raises(PolyheadError, match="leaves nothing"):
-        write([Example(text="\u200b")], tokenizer, tmp_path / "b", room=10, joined=True)
+        write([Example(text="\u200b")], tokenizer, tmp_path / "b", Packing(10, True))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,7 +100,7 @@ def test_a_whole_book_on_one_line_is_tokenised_in_parts(
             given.append(examples)
             return tokenizer.running(examples)
 
-    write([book], Spy(), tmp_path / "b", room=20, joined=True)  # type: ignore[arg-type]
+    write([book], Spy(), tmp_path / "b", Packing(20, True))  # type: ignore[arg-type]
     assert "".join(example.text or "" for chunk in given for example in chunk) == book.text
     assert all(len(example.text or "") <= 50 for chunk in given for example in chunk)
     separator = tokenizer.single.after[0]
@@ -119,7 +120,7 @@ def test_memory_does_not_grow_with_the_file(
         texts = stream_dataset("d", DataSpec(train="long.txt"), tmp_path).splits["train"]
         tracemalloc.start()
         try:
-            write(texts, tokenizer, tmp_path / str(times), room=126, joined=True)
+            write(texts, tokenizer, tmp_path / str(times), Packing(126, True))
             made = Blocks.open(tmp_path / str(times))
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:

@@ -20,6 +20,7 @@ from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
 from polyhead.nn.soft import Soft
+from polyhead.nn.targets import TargetVocabulary
 
 
 class LossSum(NamedTuple):
@@ -41,10 +42,15 @@ class Packing(NamedTuple):
     Attributes:
         block: The most pieces of a block, special ones included.
         joined: Whether short texts share a block, with a separator between them.
+        vocabulary: Where there is one, each text is a block of its own, with its pieces in this vocabulary alongside
+            (``Pieces.target``); they come from the text itself, whatever the encoder's tokenizer drops of it.
+        longest: The most of these pieces; a text with more of them, or of the encoder's, becomes several blocks.
     """
 
     block: int = 128
     joined: bool = True
+    vocabulary: TargetVocabulary | None = None
+    longest: int = 0
 
 
 @dataclass(kw_only=True)
@@ -164,6 +170,19 @@ class Task(ABC):
         """
         return []
 
+    @classmethod
+    def can_share(cls, other: type[Task]) -> bool:
+        """Whether a task of this type may have the head of a task of the other type; by default only of its own.
+
+        It then has the other's settings, as far as its type has them, too, and neither says that they are its ``own``.
+        """
+        return other is cls
+
+    def lesson(self, example: Example, owner: Task) -> Example | None:  # noqa: ARG002 - for subclasses
+        """What ``prepare`` of the task that has this one's head, or of this one, gets to see of an example: by default
+        the example itself, if it has the layer; of every example something, if the task does not annotate."""
+        return example if self.carries(example) or not self.annotates else None
+
     def shared_with(self, others: Sequence[Task]) -> None:  # noqa: B027 - most have nothing to note
         """Take note of the tasks that share this one's head; called before ``prepare``."""
 
@@ -199,7 +218,7 @@ class Task(ABC):
         return list(getattr(self, self.inventory)) if self.inventory else []
 
     def take_learnt(self, other: Task) -> None:
-        """Take over what another task of the same type learnt from the training split."""
+        """Take over what another task, whose head this one shares, learnt from the training split."""
         for one in dataclasses.fields(self):
             if one.metadata.get("learnt"):
                 setattr(self, one.name, getattr(other, one.name))
@@ -241,7 +260,10 @@ class Task(ABC):
         return pieces, None
 
     def block_units(self, pieces: int) -> int:
-        """Over how many units the loss sums for a block of so many pieces, about."""
+        """Over how many units the loss sums for a block of so many pieces (of those alongside, if it has some), about.
+
+        Where it has pieces alongside, that is also how many the head reads, as ``steps`` says of other targets.
+        """
         return pieces
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:

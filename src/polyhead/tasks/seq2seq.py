@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,8 +41,8 @@ PER_HEAD = 64
 
 
 @dataclass(kw_only=True)
-class Seq2Seq(Task):
-    """A text for each text, such as its translation, written by a decoder that reads the shared encoder's pieces.
+class Writing(Task):
+    """What tasks have in common whose head is a decoder that writes a text; each may share the head of any other.
 
     Attributes:
         decoder: Where the decoder begins: with random weights (fresh); with the encoder's own layers and new attention
@@ -59,17 +59,10 @@ class Seq2Seq(Task):
             2016).
         language: The language to write, for a decoder that writes several: tasks that share a head each name their own,
             and it stands at the beginning of each text. Of mBART or NLLB it is their code, as fra_Latn.
-        beams: How many hypotheses are kept as a text is written; 1 takes the likeliest piece each time.
-        length_penalty: With several beams: above 1 longer texts are preferred, below it shorter ones.
-        temperature: Texts are drawn by their pieces' probabilities, with logits divided by this, in place of the
-            likeliest.
-        choose: The figure that says which weights are best.
     """
 
     kind: ClassVar[type] = Text
-    metric: ClassVar[str] = "bleu"
     words: ClassVar[bool] = False
-    default_layer: ClassVar[str | None] = "target"
     own: ClassVar[frozenset[str]] = Task.own | {"language"}
 
     dropout: float = 0.1
@@ -82,22 +75,16 @@ class Seq2Seq(Task):
     longest: Annotated[int, Field(ge=4, le=4096)] = 128
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     language: str | None = None
-    beams: Annotated[int, Field(ge=1, le=64)] = 1
-    length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    temperature: Annotated[float, Field(gt=0)] | None = None
-    choose: Literal["bleu", "chrf"] = "bleu"
     pieces: str = learnt(str)
     languages: list[str] = learnt()
     architecture: dict[str, Any] = learnt(dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.metric = self.choose  # type: ignore[misc]
         for key in ("width", "heads", "feed_forward") if self.decoder == "warm" else ():
             self._refuse(key, "the encoder's layers have a shape of their own")
         for key in ("layers", "width", "heads", "feed_forward") if self.decoder == "pretrained" else ():
             self._refuse(key, "a pretrained decoder has a shape of its own")
-        self._too_long: list[str] = []
         self._vocabulary: TargetVocabulary | None = None
         self._first: Decoder | None = None
 
@@ -109,19 +96,30 @@ class Seq2Seq(Task):
     def prepare(self, examples: Sequence[Example]) -> None:
         """Learn the vocabulary from the target texts, unless it is a pretrained one or the run's is kept."""
         if not examples:
-            raise PolyheadError(f"tasks.{self.name}: no pair of texts is in the training split.")
+            raise PolyheadError(f"tasks.{self.name}: there is no text to learn from in the training split.")
         self.languages = sorted({one for one in (self.language, *self.languages) if one is not None})
-        if isinstance(self.earlier, Seq2Seq):
+        if isinstance(self.earlier, Writing):
             self.pieces, self.architecture = self.earlier.pieces, self.earlier.architecture
             self.languages = self.earlier.languages
         elif self.decoder != "pretrained" and self.vocabulary != "encoder":
-            texts = (str(example.layers[self.layer]) for example in examples)
+            texts = map(self.gold, examples)
             learnt_here = learn_vocabulary(texts, self.vocabulary, self.languages)
             self.pieces = learnt_here.tokenizer.to_str()
 
+    @classmethod
+    def can_share(cls, other: type[Task]) -> bool:
+        """A decoder learns from all tasks that write."""
+        return issubclass(other, Writing)
+
+    def lesson(self, example: Example, owner: Task) -> Example | None:
+        """The example, its text to write as the owner's layer."""
+        if not self.carries(example):
+            return None
+        return example if owner.layer == self.layer else replace(example, layers={owner.layer: self.gold(example)})
+
     def shared_with(self, others: Sequence[Task]) -> None:
         """Take note of the languages that the tasks which share this head write."""
-        self.languages = [one.language for one in others if isinstance(one, Seq2Seq) and one.language is not None]
+        self.languages = [one.language for one in others if isinstance(one, Writing) and one.language is not None]
 
     def bind(self, encoder: Encoder) -> None:
         """Fit vocabulary and decoder to the encoder.
@@ -133,12 +131,17 @@ class Seq2Seq(Task):
         if not self.architecture:
             self._first = self._begin(encoder)
             self.architecture = describe_decoder(self._first)
-        if self.language is not None and self.target_vocabulary(encoder).language(self.language) is None:
+        vocabulary = self.target_vocabulary(encoder)
+        if self.language is not None and vocabulary.language(self.language) is None:
             raise PolyheadError(
                 f"tasks.{self.name}.language = {self.language!r} is no language of the decoder's vocabulary.",
                 remedy="Take the code that the pretrained model has for it; or, of a vocabulary that is learnt here, "
                 "begin with all languages that will be written.",
             )
+
+    def gold(self, example: Example) -> Text:
+        """The text to write of an example that has the layer."""
+        return Text(example.layers[self.layer])
 
     def target_vocabulary(self, encoder: Encoder | None = None) -> TargetVocabulary:
         """The pieces of target texts; those of the encoder are known when it is bound."""
@@ -207,16 +210,9 @@ class Seq2Seq(Task):
         decoder, self._first = self._first or build_decoder(self.architecture, encoder.width), None
         return Seq2SeqHead(decoder, self.target_vocabulary(encoder), smoothing=self.label_smoothing)
 
-    def target(self, example: Example) -> NDArray[np.int64] | None:
-        """The pieces of the target text, from its start to its end. Shape (pieces,)."""
-        if not self.carries(example):
-            return None
-        vocabulary = self.target_vocabulary()
-        ids = vocabulary.encode(str(example.layers[self.layer]))
-        if len(ids) > self.longest:
-            self._too_long.append(f"{example.file}:{example.line}")
-            return None
-        return np.asarray([*self.prompt, *ids, vocabulary.end], dtype=np.int64)
+    def framed(self, ids: Iterable[int]) -> NDArray[np.int64]:
+        """The pieces of a text, from its start to its end. Shape (pieces,)."""
+        return np.asarray([*self.prompt, *ids, self.target_vocabulary().end], dtype=np.int64)
 
     @property
     def prompt(self) -> list[int]:
@@ -232,13 +228,60 @@ class Seq2Seq(Task):
         """The pieces that a decoder reads."""
         return len(target) - 1
 
+    @property
+    def search(self) -> Search:
+        """How a text is found."""
+        return Search()
+
+    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
+        """A text for each, in the task's language."""
+        assert isinstance(head, Seq2SeqHead)
+        found = head.write(encoding, self.prompt, self.search, self.longest)
+        return [texts[0] for texts in found]
+
+
+@dataclass(kw_only=True)
+class Seq2Seq(Writing):
+    """A text for each text, such as its translation, written by a decoder that reads the shared encoder's pieces.
+
+    Attributes:
+        beams: How many hypotheses are kept as a text is written; 1 takes the likeliest piece each time.
+        length_penalty: With several beams: above 1 longer texts are preferred, below it shorter ones.
+        temperature: Texts are drawn by their pieces' probabilities, with logits divided by this, in place of the
+            likeliest.
+        choose: The figure that says which weights are best.
+    """
+
+    metric: ClassVar[str] = "bleu"
+    default_layer: ClassVar[str | None] = "target"
+
+    beams: Annotated[int, Field(ge=1, le=64)] = 1
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    choose: Literal["bleu", "chrf"] = "bleu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.metric = self.choose  # type: ignore[misc]
+        self._too_long: list[str] = []
+
+    def target(self, example: Example) -> NDArray[np.int64] | None:
+        """The pieces of the target text, from its start to its end. Shape (pieces,)."""
+        if not self.carries(example):
+            return None
+        ids = self.target_vocabulary().encode(self.gold(example))
+        if len(ids) > self.longest:
+            self._too_long.append(f"{example.file}:{example.line}")
+            return None
+        return self.framed(ids)
+
     def units(self, example: Example) -> int:
         """The pieces of the target, and its end; about, where it is too long to be learnt from."""
-        return len(self.target_vocabulary().encode(str(example.layers[self.layer]))) + 1
+        return len(self.target_vocabulary().encode(self.gold(example))) + 1
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``bleu`` and ``chrf``, as sacrebleu computes them, and ``length_ratio``."""
-        gold = [str(example.layers[self.layer]) for example in examples]
+        gold = [self.gold(example) for example in examples]
         return tally_texts(gold, [str(text) for text in predicted], self.language)
 
     def signatures(self) -> dict[str, str]:
@@ -253,12 +296,10 @@ class Seq2Seq(Task):
         left_out = f"{counted(len(places), 'pair')} left out ({listed(places)})"
         return [f"tasks.{self.name}: {left_out}: their targets have more than longest = {self.longest} pieces"]
 
-    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
-        """A text for each, in the task's language."""
-        assert isinstance(head, Seq2SeqHead)
-        search = Search(self.beams, self.length_penalty, self.temperature)
-        found = head.write(encoding, self.prompt, search, self.longest)
-        return [texts[0] for texts in found]
+    @property
+    def search(self) -> Search:
+        """As the settings say."""
+        return Search(self.beams, self.length_penalty, self.temperature)
 
 
 def _ids_of(encoder: Encoder) -> dict[str, int]:
@@ -294,6 +335,16 @@ class Seq2SeqHead(Head):
             logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
         )
         return LossSum(total, sum(len(target) - 1 for target in targets))
+
+    def measure(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> dict[str, float]:
+        """The loss without smoothing, how many pieces there are, and for how many the likeliest one is right."""
+        states, mask = encoding.memory
+        given, gold = self._padded(targets, states.device)
+        logits = self.decoder(states, mask, given).flatten(0, 1)  # (batch x steps, pieces)
+        gold = gold.flatten()
+        total = nn.functional.cross_entropy(logits, gold, ignore_index=IGNORE, reduction="sum")
+        units = sum(len(target) - 1 for target in targets)
+        return {"loss": float(total), "units": units, "right": int((logits.argmax(dim=1) == gold).sum())}
 
     def write(self, encoding: Encoding, prompt: Sequence[int], search: Search, longest: int) -> list[list[Prediction]]:
         """Texts for each text, the best first, with the mean probability of their pieces.
