@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ def describe_decoder(decoder: Decoder) -> dict[str, Any]:
     config = decoder.config
     inner = getattr(config, "decoder", None)
     kind, shape = ("warm", inner) if inner is not None else ("whole", config)
-    return {"kind": kind, "config": shape.to_dict()}
+    return {"kind": kind, "config": json.loads(json.dumps(shape.to_dict()))}  # as it is read again: keys are strings
 
 
 def build_decoder(described: Mapping[str, Any], width: int) -> Decoder:

@@ -69,8 +69,9 @@ class Task(ABC):
         encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
             about words mix, and heads about whole texts take the last.
         word: Which of its pieces stands for a word: the first, the last, or the mean of all.
-        head_of: The task whose head this one shares, so that one head learns from several datasets. Its type and all
-            settings of the head are that task's; data and weight are its own, and ``only`` of named entities.
+        head_of: The task whose head this one shares, so that one head learns from several datasets. All settings of the
+            head are that task's, and the type, unless denoising is to share with seq2seq; data and weight are its own,
+            and ``only`` of named entities.
     """
 
     kind: ClassVar[type] = str

@@ -30,6 +30,7 @@ class Denoising(Writing):
         share: The share of words that are replaced, on average.
         span: How many words in a row one mask stands for, on average (of a Poisson distribution): it may also stand
             for none.
+        longest: The most pieces of a text, in the encoder's vocabulary or the decoder's; a longer text becomes several.
     """
 
     metric: ClassVar[str] = "perplexity"
