@@ -328,20 +328,15 @@ class Seq2SeqHead(Head):
 
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
         """Cross entropy over the pieces of the targets, with label smoothing."""
-        states, mask = encoding.memory
-        given, gold = self._padded(targets, states.device)
-        logits = self.decoder(states, mask, given)  # (batch, steps, pieces)
+        logits, gold = self._logits(encoding, targets)
         total = nn.functional.cross_entropy(
-            logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
+            logits, gold, ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
         )
         return LossSum(total, sum(len(target) - 1 for target in targets))
 
     def measure(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> dict[str, float]:
         """The loss without smoothing, how many pieces there are, and for how many the likeliest one is right."""
-        states, mask = encoding.memory
-        given, gold = self._padded(targets, states.device)
-        logits = self.decoder(states, mask, given).flatten(0, 1)  # (batch x steps, pieces)
-        gold = gold.flatten()
+        logits, gold = self._logits(encoding, targets)
         total = nn.functional.cross_entropy(logits, gold, ignore_index=IGNORE, reduction="sum")
         units = sum(len(target) - 1 for target in targets)
         return {"loss": float(total), "units": units, "right": int((logits.argmax(dim=1) == gold).sum())}
@@ -388,12 +383,14 @@ class Seq2SeqHead(Head):
                 if parts:
                     ours[number] = theirs[parts].mean(0)
 
-    def _padded(self, targets: Sequence[NDArray[np.int64]], device: torch.device) -> tuple[Tensor, Tensor]:
-        """What the decoder reads and what it is to write. Shapes (batch, steps)."""
+    def _logits(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+        """Logits of each piece after the right ones, and its id. Shapes (batch x steps, pieces), (batch x steps,)."""
+        states, mask = encoding.memory
         most = max(len(target) for target in targets) - 1
         given = np.full((len(targets), most), self.vocabulary.padding, dtype=np.int64)
         gold = np.full((len(targets), most), IGNORE, dtype=np.int64)
         for row, target in enumerate(targets):
             given[row, : len(target) - 1] = target[:-1]
             gold[row, : len(target) - 1] = target[1:]
-        return torch.from_numpy(given).to(device), torch.from_numpy(gold).to(device)
+        read, expected = (torch.from_numpy(ids).to(states.device) for ids in (given, gold))
+        return self.decoder(states, mask, read).flatten(0, 1), expected.flatten()
