@@ -36,6 +36,7 @@ class Denoising(Writing):
     metric: ClassVar[str] = "perplexity"
     lower_is_better: ClassVar[bool] = True
     annotates: ClassVar[bool] = False
+    learns_from: ClassVar[str] = "text"
     own: ClassVar[frozenset[str]] = Writing.own | {"layer"}
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.3

@@ -64,6 +64,7 @@ class Writing(Task):
     kind: ClassVar[type] = Text
     words: ClassVar[bool] = False
     own: ClassVar[frozenset[str]] = Task.own | {"language"}
+    learns_from: ClassVar[str] = "pair of texts"
 
     dropout: float = 0.1
     decoder: Literal["fresh", "warm", "pretrained"] = "fresh"
@@ -96,7 +97,7 @@ class Writing(Task):
     def prepare(self, examples: Sequence[Example]) -> None:
         """Learn the vocabulary from the target texts, unless it is a pretrained one or the run's is kept."""
         if not examples:
-            raise PolyheadError(f"tasks.{self.name}: there is no text to learn from in the training split.")
+            raise PolyheadError(f"tasks.{self.name}: no {self.learns_from} is in the training split.")
         self.languages = sorted({one for one in (self.language, *self.languages) if one is not None})
         if isinstance(self.earlier, Writing):
             self.pieces, self.architecture = self.earlier.pieces, self.earlier.architecture
