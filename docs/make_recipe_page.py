@@ -149,10 +149,13 @@ def _task_rows(cls: type[Task]) -> list[tuple[str, str, str, str]]:
 
 
 def _attributes(cls: type[Task]) -> dict[str, str]:
-    """The ``Attributes:`` of a class's docstring."""
-    _, _, section = (inspect.getdoc(cls) or "").partition("Attributes:\n")
-    found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    """The ``Attributes:`` of the docstrings of a class and of those that it is made from."""
+    said = {}
+    for one in reversed(cls.__mro__):
+        _, _, section = inspect.cleandoc(one.__doc__ or "").partition("Attributes:\n")
+        found = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+        said |= {name: " ".join(text.split()) for name, text in found}
+    return said
 
 
 def _sentence(text: str) -> str:

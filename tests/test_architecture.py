@@ -23,7 +23,10 @@ ORDER = [
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
 WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")
-TASK_TYPES = {"classification", "lemmatization", "masked_lm", "ner", "parsing", "regression", "seq2seq", "tagging"}
+TASK_TYPES = {
+    *("classification", "denoising", "lemmatization", "masked_lm", "ner", "parsing", "regression", "seq2seq"),
+    "tagging",
+}
 FOR_THE_COMMAND_LINE = ("print", "exit", "quit", "sys.exit", "os._exit", "SystemExit")
 MODULES = sorted(path for path in ROOT.rglob("*.py"))
 

@@ -13,6 +13,7 @@ figures any sums of them make, so that a score and its interval (see ``intervals
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ from scipy.sparse import csr_array, hstack
 from scipy.stats import rankdata
 
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
+
+_OVERFLOW = 700.0
+"""Beyond this exp is infinite, which JSON does not know."""
 
 CONTENT_RELATIONS = frozenset(
     {
@@ -313,6 +317,18 @@ def check_texts(gold: Sequence[object], predicted: Sequence[object]) -> None:
         raise ValueError(f"{len(gold)} gold values but {len(predicted)} predictions")
     if not gold:
         raise ValueError("nothing to score: there are no texts")
+
+
+def perplexity(loss: float, right: float, units: float) -> dict[str, float]:
+    """``perplexity`` and ``accuracy`` of a language model over so many pieces.
+
+    Args:
+        loss: Their cross entropy, summed up.
+        right: For how many of them the likeliest piece is right.
+        units: How many they are; no figure is beyond all bounds even where it is 0.
+    """
+    units = max(1.0, units)
+    return {"perplexity": math.exp(min(loss / units, _OVERFLOW)), "accuracy": right / units}
 
 
 def _check_words(index: int, gold: int, predicted: int) -> None:

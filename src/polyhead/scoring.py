@@ -154,6 +154,7 @@ def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[st
     """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
     sums: Counter[str] = Counter()
     lengths, rows = model.encoder.measure(blocks)
+    lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])
     for batch in cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET):
         found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in batch.tolist()]
         encoded = model.encoder.collate([pieces for pieces, _ in found]).to(model.encoder.device)

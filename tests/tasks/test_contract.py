@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces
 from polyhead.predict import answer
 from polyhead.tasks import TYPES, Task, describe_task, make_task, restore_task
+from polyhead.training.blocks import Blocks, write
 
 
 def _examples(*, pairs: bool = False) -> list[Example]:
@@ -65,7 +67,7 @@ class Case:
     def task(self) -> Task:
         """The task, prepared."""
         made = make_task("it", self.table | dict(self.settings))
-        made.prepare(self.examples)
+        made.prepare([seen for example in self.examples if (seen := made.lesson(example, made)) is not None])
         return made
 
     @property
@@ -93,6 +95,7 @@ CASES = {
     "masked-lm": Case("masked-lm", ""),
     "masked-lm of pieces": Case("masked-lm", "", (("whole_words", False), ("share", 0.3))),
     "masked-lm of mixed layers": Case("masked-lm", "", (("encoder_layers", "mix"),)),
+    "denoising": Case("denoising", "", (("vocabulary", 300), ("longest", 60), ("label_smoothing", 0.0))),
     "a user's own": Case("own_task.Loudness", "sentiment", (("scale", 2.0),)),
 }
 
@@ -154,8 +157,13 @@ def _read(model: Model, examples: Sequence[Example], task: Task) -> list[Pieces]
 
 
 def _corrupted(model: Model, examples: Sequence[Example], task: Task) -> list[tuple[Pieces, Any]]:
-    tokenizer = model.encoder.tokenizer
-    return [task.corrupt(block, tokenizer, np.random.default_rng(0)) for block in tokenizer.running(examples)]
+    tokenizer, packing = model.encoder.tokenizer, task.packing._replace(block=10_000, longest=10_000)
+    blocks: Iterable[Pieces] = tokenizer.running(examples)
+    if packing.vocabulary is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            write(examples, tokenizer, Path(folder) / "b", packing)
+            blocks = list(Blocks.open(Path(folder) / "b"))
+    return [task.corrupt(block, tokenizer, np.random.default_rng(0)) for block in blocks]
 
 
 def _targets(model: Model, examples: Sequence[Example], task: Task) -> Targets:
@@ -191,7 +199,9 @@ def _assert_same(left: Sequence[Prediction], right: Sequence[Prediction]) -> Non
 
 def _assert_well_formed(case: Case, model: Model, predictions: Sequence[Prediction]) -> None:
     items = _read(model, case.examples, model.tasks["it"])
-    kinds = [type(example.layers[case.layer]) for example in case.examples if case.layer] or [WordLabels] * len(items)
+    kinds = [type(example.layers[case.layer]) for example in case.examples if case.layer] or [
+        model.tasks["it"].kind
+    ] * len(items)
     for kind, item, prediction in zip(kinds, items, predictions, strict=True):
         value, sure = prediction.value, prediction.confidence
         assert type(value) is kind

@@ -21,7 +21,8 @@ from polyhead.nn.loading import load_encoder
 from polyhead.nn.targets import END, START, TargetVocabulary, learn_vocabulary, restore_vocabulary
 from polyhead.predict import Annotator, answer
 from polyhead.tasks import describe_task, make_task, restore_task
-from polyhead.tasks.seq2seq import Seq2Seq, Seq2SeqHead
+from polyhead.tasks.seq2seq import Seq2Seq
+from polyhead.tasks.writing import Seq2SeqHead
 
 WORDS = [" ".join(part.split("/")[0] for part in sentence.split()) for sentence, _ in SENTENCES]
 PAIRS = [

@@ -13,6 +13,8 @@ from polyhead.data import DataSpec, Example, stream_dataset
 from polyhead.errors import PolyheadError
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.pieces import Pieces, PieceTokenizer
+from polyhead.nn.targets import learn_vocabulary
+from polyhead.tasks import Packing
 from polyhead.training import blocks
 from polyhead.training.blocks import Blocks, write
 
@@ -31,7 +33,7 @@ def tokenizer(tiny_encoder: Path) -> PieceTokenizer:
 
 
 def written(folder: Path, tokenizer: PieceTokenizer, *, room: int, joined: bool = True) -> Blocks:
-    write(TEXTS, tokenizer, folder, room=room, joined=joined)
+    write(TEXTS, tokenizer, folder, Packing(room, joined))
     return Blocks.open(folder)
 
 
@@ -81,7 +83,7 @@ def test_blocks_keep_the_case_of_words(tmp_path: Path) -> None:
 
 def test_no_text_at_all_is_an_error(tmp_path: Path, tokenizer: PieceTokenizer) -> None:
     with pytest.raises(PolyheadError, match="leaves nothing"):
-        write([Example(text="\u200b")], tokenizer, tmp_path / "b", room=10, joined=True)
+        write([Example(text="\u200b")], tokenizer, tmp_path / "b", Packing(10, True))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,7 +101,7 @@ def test_a_whole_book_on_one_line_is_tokenised_in_parts(
             given.append(examples)
             return tokenizer.running(examples)
 
-    write([book], Spy(), tmp_path / "b", room=20, joined=True)  # type: ignore[arg-type]
+    write([book], Spy(), tmp_path / "b", Packing(20, True))  # type: ignore[arg-type]
     assert "".join(example.text or "" for chunk in given for example in chunk) == book.text
     assert all(len(example.text or "") <= 50 for chunk in given for example in chunk)
     separator = tokenizer.single.after[0]
@@ -107,19 +109,22 @@ def test_a_whole_book_on_one_line_is_tokenised_in_parts(
     assert pieces == tokenizer([book])[0].ids.tolist()
 
 
+@pytest.mark.parametrize("alongside", [False, True])
 def test_memory_does_not_grow_with_the_file(
-    tmp_path: Path, tokenizer: PieceTokenizer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: PieceTokenizer, monkeypatch: pytest.MonkeyPatch, alongside: bool
 ) -> None:
     """What Python holds at once for four times as much text is the same, but for the lengths of blocks."""
     monkeypatch.setattr(blocks, "CHUNK_CHARACTERS", 20_000)
     monkeypatch.setattr("polyhead.data.text._BLOCK", 20_000)
+    vocabulary = learn_vocabulary(["the cats sat"], 300) if alongside else None
+    packing = Packing(126, not alongside, vocabulary, 126)
     peaks = []
     for times in (2, 8):
         (tmp_path / "long.txt").write_text("the cats sat in the sun and see the bad cat\n" * 900 * times)
         texts = stream_dataset("d", DataSpec(train="long.txt"), tmp_path).splits["train"]
         tracemalloc.start()
         try:
-            write(texts, tokenizer, tmp_path / str(times), room=126, joined=True)
+            write(texts, tokenizer, tmp_path / str(times), packing)
             made = Blocks.open(tmp_path / str(times))
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
@@ -127,4 +132,6 @@ def test_memory_does_not_grow_with_the_file(
         assert made.lengths.sum() * 4 == (tmp_path / str(times) / "pieces.u32").stat().st_size
         assert isinstance(made.codes, np.memmap)
     assert made.lengths.sum() * 4 > 300_000
-    assert peaks[1] < peaks[0] + 50_000, f"{peaks}"
+    lengths = 40 * len(made) if alongside else 0  # each text is a block, with two lengths
+    assert peaks[1] < peaks[0] + 50_000 + lengths, f"{peaks}"
+    assert not alongside or made.target_lengths.sum() * 4 > 2 * (50_000 + lengths)

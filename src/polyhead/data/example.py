@@ -140,6 +140,10 @@ class Example:
         """Whether there are no words, and no text but white space."""
         return not self.words and not (self.text or "").strip() and not (self.pair or "").strip()
 
+    @property
+    def raw(self) -> str:
+        """The raw text; where it is not known, the words with spaces between them."""
+        return self.text if self.text is not None else " ".join(self.words)
+
     def __repr__(self) -> str:
-        shown = self.text if self.text is not None else " ".join(self.words)
-        return f"Example({shown[:60]!r}, layers={sorted(self.layers)})"
+        return f"Example({self.raw[:60]!r}, layers={sorted(self.layers)})"

@@ -34,6 +34,8 @@ class Pieces:
         words: The words; empty for raw text.
         case: How the word of each piece is capitalised (see :func:`case_of`), where the tokenizer drops that;
             ``None`` where no word has a capital. Shape (pieces of both texts,).
+        target: The same text in the pieces of a decoder, where a block of text has them alongside. Shape
+            (pieces of the decoder,).
     """
 
     ids: Ints
@@ -41,6 +43,7 @@ class Pieces:
     pair: Ints = field(default_factory=lambda: _EMPTY)
     words: tuple[str, ...] = ()
     case: Ints | None = None
+    target: Ints | None = None
 
     @property
     def length(self) -> int:

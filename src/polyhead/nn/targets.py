@@ -35,6 +35,10 @@ class TargetVocabulary:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """As :meth:`encode`, of several texts at once, which is faster."""
+        return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of these pieces; special ones are left out, and line breaks and tabs become spaces."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -10,6 +10,7 @@ from typing import Any
 from polyhead.errors import PolyheadError, nearest
 from polyhead.tasks.base import Head, LossSum, Packing, Task, learnt
 from polyhead.tasks.classification import Classification
+from polyhead.tasks.denoising import Denoising
 from polyhead.tasks.lemmatization import Lemmatization
 from polyhead.tasks.masked_lm import MaskedLm
 from polyhead.tasks.ner import Ner
@@ -34,6 +35,7 @@ __all__ = [
 
 TYPES: dict[str, type[Task]] = {
     "classification": Classification,
+    "denoising": Denoising,
     "lemmatization": Lemmatization,
     "masked-lm": MaskedLm,
     "ner": Ner,
@@ -105,21 +107,33 @@ def _with_shared(name: str, table: Mapping[str, Any], tables: Mapping[str, Mappi
     if "head_of" not in table:
         return table
     what, other = f"tasks.{name}.head_of = {table['head_of']!r}", table["head_of"]
-    rest = [key for key, theirs in tables.items() if key != name and "head_of" not in theirs]
+    rest = [key for key, one in tables.items() if key != name and "head_of" not in one]
     if not isinstance(other, str) or other not in tables or other == name:
         raise PolyheadError(f"{what} is no other task of the recipe.", remedy=nearest(str(other), rest))
     if "head_of" in tables[other]:
         remedy = f"Name the task that has the head: {tables[other]['head_of']!r}."
         raise PolyheadError(f"{what}, which has no head of its own.", remedy=remedy)
     theirs = make_task(other, tables[other])
-    settings = {"type": tables[other]["type"], **theirs.to_dict()}
+    cls = _sharing(table.get("type"), type(theirs))
+    settings = theirs.to_dict() | ({"type": tables[other]["type"]} if cls is type(theirs) else {})
+    own = theirs.own | cls.own
     for key, value in table.items():  # what is no setting at all is told when the task is made
-        if key in settings and key not in theirs.own and value != settings[key]:
+        if key in settings and key not in own and value != settings[key]:
             raise PolyheadError(
                 f"tasks.{name}.{key} = {value!r}, but the head that it shares with {other!r} has {settings[key]!r}.",
                 remedy=f"Leave {key} out.",
             )
-    return {key: value for key, value in tables[other].items() if key not in theirs.own} | dict(table)
+    fields = {"type", *(field.name for field in dataclasses.fields(cls))}
+    return {key: value for key, value in tables[other].items() if key in fields - own} | dict(table)
+
+
+def _sharing(given: Any, owner: type[Task]) -> type[Task]:
+    """The type of this name, if it may share a head of the owner's type; else the owner's."""
+    try:
+        cls = type_named(str(given))
+    except PolyheadError:
+        return owner
+    return cls if cls.can_share(owner) else owner
 
 
 def restore_task(saved: Mapping[str, Any]) -> Task:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
@@ -20,6 +19,8 @@ from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
 from polyhead.nn.soft import Soft
+from polyhead.nn.targets import TargetVocabulary
+from polyhead.tasks.settings import check_settings
 
 
 class LossSum(NamedTuple):
@@ -41,10 +42,15 @@ class Packing(NamedTuple):
     Attributes:
         block: The most pieces of a block, special ones included.
         joined: Whether short texts share a block, with a separator between them.
+        vocabulary: Where there is one, each text is a block of its own, with its pieces in this vocabulary alongside
+            (``Pieces.target``); they come from the text itself, whatever the encoder's tokenizer drops of it.
+        longest: The most of these pieces; a text with more of them, or of the encoder's, becomes several blocks.
     """
 
     block: int = 128
     joined: bool = True
+    vocabulary: TargetVocabulary | None = None
+    longest: int = 0
 
 
 @dataclass(kw_only=True)
@@ -63,8 +69,9 @@ class Task(ABC):
         encoder_layers: What the head reads of the encoder: its last layer, or a learnt mix of all. By default heads
             about words mix, and heads about whole texts take the last.
         word: Which of its pieces stands for a word: the first, the last, or the mean of all.
-        head_of: The task whose head this one shares, so that one head learns from several datasets. Its type and all
-            settings of the head are that task's; data and weight are its own, and ``only`` of named entities.
+        head_of: The task whose head this one shares, so that one head learns from several datasets. All settings of the
+            head are that task's, and the type, unless denoising is to share with seq2seq; data and weight are its own,
+            and ``only`` of named entities.
     """
 
     kind: ClassVar[type] = str
@@ -96,7 +103,7 @@ class Task(ABC):
     head_of: str | None = None
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_settings(self, Task)
         if not self.annotates:
             if self.layer:
                 raise PolyheadError(f"tasks.{self.name}.layer = {self.layer!r}: the type learns no layer.")
@@ -164,6 +171,19 @@ class Task(ABC):
         """
         return []
 
+    @classmethod
+    def can_share(cls, other: type[Task]) -> bool:
+        """Whether a task of this type may have the head of a task of the other type; by default only of its own.
+
+        It then has the other's settings, as far as its type has them, too, and neither says that they are its ``own``.
+        """
+        return other is cls
+
+    def lesson(self, example: Example, owner: Task) -> Example | None:  # noqa: ARG002 - for subclasses
+        """What ``prepare`` of the task that has this one's head, or of this one, gets to see of an example: by default
+        the example itself, if it has the layer; of every example something, if the task does not annotate."""
+        return example if self.carries(example) or not self.annotates else None
+
     def shared_with(self, others: Sequence[Task]) -> None:  # noqa: B027 - most have nothing to note
         """Take note of the tasks that share this one's head; called before ``prepare``."""
 
@@ -211,7 +231,7 @@ class Task(ABC):
         return list(getattr(self, self.inventory)) if self.inventory else []
 
     def take_learnt(self, other: Task) -> None:
-        """Take over what another task of the same type learnt from the training split."""
+        """Take over what another task, whose head this one shares, learnt from the training split."""
         for one in dataclasses.fields(self):
             if one.metadata.get("learnt"):
                 setattr(self, one.name, getattr(other, one.name))
@@ -263,7 +283,10 @@ class Task(ABC):
         return pieces, None
 
     def block_units(self, pieces: int) -> int:
-        """Over how many units the loss sums for a block of so many pieces, about."""
+        """Over how many units the loss sums for a block of so many pieces (of those alongside, if it has some), about.
+
+        Where it has pieces alongside, that is also how many the head reads, as ``steps`` says of other targets.
+        """
         return pieces
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
@@ -278,30 +301,6 @@ class Task(ABC):
 def learnt(default_factory: Any = list) -> Any:
     """A field of a task that ``prepare`` fills and no recipe may set."""
     return dataclasses.field(default_factory=default_factory, metadata={"learnt": True})
-
-
-_FINITE = ConfigDict(allow_inf_nan=False)
-
-
-def _check_settings(task: Task) -> None:
-    """Settings must be what their fields are annotated with, as strictly as the rest of the recipe.
-
-    Raises:
-        PolyheadError: One is of a wrong kind, or beyond its bounds.
-    """
-    # A type may give a setting of all tasks another default, as `dropout: float = 0.1`: the bounds of all tasks stay.
-    every, own = (typing.get_type_hints(cls, include_extras=True) for cls in (Task, type(task)))
-    for field in dataclasses.fields(task):
-        value = getattr(task, field.name)
-        if field.metadata.get("learnt") or value is field.default:
-            continue
-        try:
-            for hints in (every, own):
-                if field.name in hints:
-                    TypeAdapter(hints[field.name], config=_FINITE).validate_python(value, strict=True)
-        except ValidationError as error:
-            what = f"tasks.{task.name}.{field.name} = {value!r} is not right: {error.errors()[0]['msg']}."
-            raise PolyheadError(what) from error
 
 
 class Head(nn.Module, ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value, WordLabels
 from polyhead.errors import PolyheadError
+from polyhead.metrics import perplexity
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
@@ -21,9 +21,6 @@ from polyhead.tasks.base import Head, LossSum, Packing, Task
 
 MASKED, REPLACED = 0.8, 0.1
 """The shares of hidden pieces that become the mask, and any piece; the rest stay as they are (Devlin et al. 2019)."""
-
-_OVERFLOW = 700.0
-"""Beyond this exp is infinite, which JSON does not know."""
 
 
 @dataclass(kw_only=True)
@@ -132,8 +129,7 @@ class MaskedLm(Task):
 
     def figures(self, sums: Mapping[str, float]) -> dict[str, float]:
         """``perplexity`` of the hidden pieces, and the ``accuracy`` of the likeliest one."""
-        units = max(1.0, sums["units"])
-        return {"perplexity": math.exp(min(sums["loss"] / units, _OVERFLOW)), "accuracy": sums["right"] / units}
+        return perplexity(sums["loss"], sums["right"], sums["units"])
 
 
 class MaskedLmHead(Head):

@@ -4,72 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
-from polyhead.data.example import Example, Prediction, Text, Value
+from polyhead.data.example import Example, Value
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
-from polyhead.nn.decoders import (
-    DecoderShape,
-    build_decoder,
-    describe_decoder,
-    fresh_decoder,
-    pretrained_decoder,
-    warm_decoder,
-)
-from polyhead.nn.decoding import IGNORE, Decoder, Ends, Search
-from polyhead.nn.encoder import Encoder, Encoding
-from polyhead.nn.targets import SPECIALS, TargetVocabulary, learn_vocabulary, restore_vocabulary
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.nn.decoding import Search
+from polyhead.tasks.writing import MOST_BEAMS, Writing
 from polyhead.text_metrics import tally_texts, text_signatures
-
-LEAST_PIECES = 256 + len(SPECIALS)
-"""The smallest vocabulary: the bytes and the special pieces."""
-
-LAYERS = 2
-"""The layers of a fresh decoder: a deep encoder and a shallow decoder write as well, and faster (Kasai et al. 2021)."""
-
-LONGEST = 128
-"""The most pieces of a text, unless the recipe says otherwise."""
-
-MOST_BEAMS = 64
-"""The most hypotheses that are kept."""
-
-ROOM = 16
-"""How many pieces may be written however short a text is."""
-
-PER_HEAD = 64
-"""The usual width of an attention head."""
 
 
 @dataclass(kw_only=True)
-class Seq2Seq(Task):
+class Seq2Seq(Writing):
     """A text for each text, such as its translation, written by a decoder that reads the shared encoder's pieces.
 
     Attributes:
-        decoder: Where the decoder begins: with random weights (fresh); with the encoder's own layers and new attention
-            to what it reads (warm, Rothe et al. 2020); or as the decoder of the pretrained encoder-decoder whose
-            encoder is the recipe's (pretrained).
-        layers: The decoder's layers; of a fresh one 2, of a warm one by default as many as the encoder has.
-        width: The size of a piece's vector in a fresh decoder; by default the encoder's.
-        heads: The attention heads of a layer of a fresh decoder; by default one for each 64 of the width.
-        feed_forward: The inner size of a layer of a fresh decoder; by default 4 times the width.
-        vocabulary: How many pieces are learnt from the target texts at most; or encoder, for the encoder's own pieces.
-            A pretrained decoder has its own.
-        longest: The most pieces of a target: longer ones are left out in training, and no longer ones are written.
-        stretch: How many pieces are written at most for each piece that is read, beside 16: a decoder that knows little
-            yet would go on until longest.
-        label_smoothing: The share of a piece's probability that is spread over all others in training (Szegedy et al.
-            2016).
-        language: The language to write, for a decoder that writes several: tasks that share a head each name their own,
-            and it stands at the beginning of each text. Of mBART or NLLB it is their code, as fra_Latn.
         beams: How many hypotheses are kept as a text is written; 1 takes the likeliest piece each time.
         length_penalty: With several beams: above 1 longer texts are preferred, below it shorter ones.
         temperature: Texts are drawn by their pieces' probabilities, with logits divided by this, in place of the
@@ -77,196 +31,37 @@ class Seq2Seq(Task):
         choose: The figure that says which weights are best.
     """
 
-    kind: ClassVar[type] = Text
     metric: ClassVar[str] = "bleu"
-    words: ClassVar[bool] = False
     default_layer: ClassVar[str | None] = "target"
-    own: ClassVar[frozenset[str]] = Task.own | {"language"}
 
-    dropout: float = 0.1
-    decoder: Literal["fresh", "warm", "pretrained"] = "fresh"
-    layers: Annotated[int, Field(ge=1, le=128)] | None = None
-    width: Annotated[int, Field(ge=8, le=16384)] | None = None
-    heads: Annotated[int, Field(ge=1)] | None = None
-    feed_forward: Annotated[int, Field(ge=1, le=65536)] | None = None
-    vocabulary: Annotated[int, Field(ge=LEAST_PIECES, le=1_000_000)] | Literal["encoder"] = 8000
-    longest: Annotated[int, Field(ge=4, le=4096)] = LONGEST
-    stretch: Annotated[float, Field(gt=0, le=1000)] = 3.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    language: str | None = None
     beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
     temperature: Annotated[float, Field(gt=0)] | None = None
     choose: Literal["bleu", "chrf"] = "bleu"
-    pieces: str = learnt(str)
-    languages: list[str] = learnt()
-    architecture: dict[str, Any] = learnt(dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.metric = self.choose  # type: ignore[misc]
-        for key in ("width", "heads", "feed_forward") if self.decoder == "warm" else ():
-            self._refuse(key, "the encoder's layers have a shape of their own")
-        for key in ("layers", "width", "heads", "feed_forward") if self.decoder == "pretrained" else ():
-            self._refuse(key, "a pretrained decoder has a shape of its own")
         self._too_long: list[str] = []
-        self._vocabulary: TargetVocabulary | None = None
-        self._first: Decoder | None = None
         self._best = 1
-
-    def _refuse(self, key: str, why: str) -> None:
-        if getattr(self, key) is not None:
-            what = f"tasks.{self.name}.{key} = {getattr(self, key)!r} stands beside decoder = {self.decoder!r}"
-            raise PolyheadError(f"{what}: {why}.", remedy=f"Leave {key} out.")
-
-    def prepare(self, examples: Sequence[Example]) -> None:
-        """Learn the vocabulary from the target texts, unless it is a pretrained one or the run's is kept."""
-        if not examples:
-            raise PolyheadError(f"tasks.{self.name}: no pair of texts is in the training split.")
-        self.languages = sorted({one for one in (self.language, *self.languages) if one is not None})
-        if isinstance(self.earlier, Seq2Seq):
-            self.pieces, self.architecture = self.earlier.pieces, self.earlier.architecture
-            self.languages = self.earlier.languages
-        elif self.decoder != "pretrained" and self.vocabulary != "encoder":
-            texts = (str(example.layers[self.layer]) for example in examples)
-            learnt_here = learn_vocabulary(texts, self.vocabulary, self.languages)
-            self.pieces = learnt_here.tokenizer.to_str()
-
-    @property
-    def writes_encoder_pieces(self) -> bool:
-        """Whether the vocabulary is that of the encoder, or of the decoder that it was pretrained with."""
-        return self.decoder == "pretrained" or self.vocabulary == "encoder"
-
-    def shared_with(self, others: Sequence[Task]) -> None:
-        """Take note of the languages that the tasks which share this head write."""
-        self.languages = [one.language for one in others if isinstance(one, Seq2Seq) and one.language is not None]
-
-    def bind(self, encoder: Encoder) -> None:
-        """Fit vocabulary and decoder to the encoder.
-
-        Raises:
-            PolyheadError: The encoder has no decoder to go with it, or cannot be made into one; or the vocabulary has
-                no piece for the language.
-        """
-        if not self.architecture:
-            self._first = self._begin(encoder)
-            self.architecture = describe_decoder(self._first)
-            self._see_rows(encoder)
-        if self.language is not None and self.target_vocabulary(encoder).language(self.language) is None:
-            raise PolyheadError(
-                f"tasks.{self.name}.language = {self.language!r} is no language of the decoder's vocabulary.",
-                remedy="Take the code that the pretrained model has for it; or, of a vocabulary that is learnt here, "
-                "begin with all languages that will be written.",
-            )
-
-    def _see_rows(self, encoder: Encoder) -> None:
-        if self.decoder == "pretrained":
-            most = max(encoder.tokenizer.tokenizer.get_vocab(with_added_tokens=True).values())
-            if most >= int(self.architecture["config"]["vocab_size"]):
-                raise PolyheadError(
-                    f"tasks.{self.name}.decoder = 'pretrained' has no vectors for the new pieces of encoder.extend.",
-                    remedy='Leave extend out, or take decoder = "fresh".',
-                )
-
-    def target_vocabulary(self, encoder: Encoder | None = None) -> TargetVocabulary:
-        """The pieces of target texts; those of the encoder are known when it is bound."""
-        if self._vocabulary is None and self.pieces:
-            self._vocabulary = restore_vocabulary(self.pieces)
-        if self._vocabulary is None:
-            assert encoder is not None, "the task is not bound to an encoder yet"
-            ids = self.architecture["config"] if self.decoder == "pretrained" else _ids_of(encoder)
-            start, end = ids.get("decoder_start_token_id"), int(ids["eos_token_id"])
-            self._vocabulary = TargetVocabulary(
-                encoder.tokenizer.tokenizer,
-                start=end if start is None else int(start),
-                end=end,
-                padding=int(ids["pad_token_id"]),
-            )
-        return self._vocabulary
-
-    def _begin(self, encoder: Encoder) -> Decoder:
-        """The decoder before it learns."""
-        if self.decoder == "pretrained":
-            try:
-                return pretrained_decoder(encoder.source)
-            except Exception as error:  # broken files make safetensors raise bare Exceptions
-                raise PolyheadError(
-                    f"tasks.{self.name}.decoder = 'pretrained': the encoder {encoder.name!r} brings none: {error}.",
-                    remedy='Take an encoder-decoder (T5, mBART, Marian, NLLB) as encoder, or decoder = "fresh".',
-                ) from error
-        if self.decoder == "warm":
-            depth = encoder.depth - 1
-            if self.layers is not None and self.layers > depth:
-                raise PolyheadError(
-                    f"tasks.{self.name}.layers = {self.layers}, but the encoder {encoder.name!r} has {depth}.",
-                    remedy=f"Take {depth} or fewer.",
-                )
-            try:
-                return warm_decoder(encoder.transformer, self._shape(encoder, self.layers or depth))
-            except ValueError as error:
-                raise PolyheadError(
-                    f"tasks.{self.name}.decoder = 'warm': {error}.",
-                    remedy='Take BERT, RoBERTa or ELECTRA as encoder, or decoder = "fresh".',
-                ) from error
-        return fresh_decoder(self._shape(encoder, self.layers or LAYERS), encoder.width)
-
-    def _shape(self, encoder: Encoder, layers: int) -> DecoderShape:
-        vocabulary = self.target_vocabulary(encoder)
-        width = self.width or encoder.width
-        heads = self.heads or next(n for n in range(max(1, width // PER_HEAD), 0, -1) if width % n == 0)
-        if width % heads:
-            raise PolyheadError(
-                f"tasks.{self.name}.heads = {heads} does not divide the width {width}.", remedy="Take one that does."
-            )
-        return DecoderShape(
-            layers=layers,
-            width=width,
-            heads=heads,
-            feed_forward=self.feed_forward or 4 * width,
-            pieces=len(vocabulary.pieces),
-            longest=self.longest + 2,
-            dropout=self.dropout,
-            padding=vocabulary.padding,
-            end=vocabulary.end,
-        )
-
-    def head(self, encoder: Encoder) -> Head:
-        """A decoder; the first one made begins as the settings say, any other with random weights."""
-        decoder, self._first = self._first or build_decoder(self.architecture, encoder.width), None
-        return Seq2SeqHead(decoder, self.target_vocabulary(encoder), smoothing=self.label_smoothing)
 
     def target(self, example: Example) -> NDArray[np.int64] | None:
         """The pieces of the target text, from its start to its end. Shape (pieces,)."""
         if not self.carries(example):
             return None
-        vocabulary = self.target_vocabulary()
-        ids = vocabulary.encode(str(example.layers[self.layer]))
+        ids = self.target_vocabulary().encode(self.gold(example))
         if len(ids) > self.longest:
             self._too_long.append(f"{example.file}:{example.line}")
             return None
-        return np.asarray([*self.prompt, *ids, vocabulary.end], dtype=np.int64)
-
-    @property
-    def prompt(self) -> list[int]:
-        """What each target begins with, before its first piece."""
-        vocabulary = self.target_vocabulary()
-        if self.language is None:
-            return [vocabulary.start]
-        language = vocabulary.language(self.language)
-        assert language is not None, "bind has seen to it"
-        return [language] if self.pieces else [vocabulary.start, language]
-
-    def steps(self, target: NDArray[np.int64]) -> int:
-        """The pieces that a decoder reads."""
-        return len(target) - 1
+        return self.framed(ids)
 
     def units(self, example: Example) -> int:
         """The pieces of the target, and its end; about, where it is too long to be learnt from."""
-        return len(self.target_vocabulary().encode(str(example.layers[self.layer]))) + 1
+        return len(self.target_vocabulary().encode(self.gold(example))) + 1
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``bleu`` and ``chrf``, as sacrebleu computes them, and ``length_ratio``."""
-        gold = [str(example.layers[self.layer]) for example in examples]
+        gold = [self.gold(example) for example in examples]
         return tally_texts(gold, [str(text) for text in predicted], self.language)
 
     def signatures(self) -> dict[str, str]:
@@ -286,14 +81,10 @@ class Seq2Seq(Task):
         """A task that shares a head answers in its own language."""
         return self.head_of is None or self.language is not None
 
-    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
-        """A text for each, in the task's language."""
-        assert isinstance(head, Seq2SeqHead)
-        search = Search(self.beams, self.length_penalty, self.temperature, self._best)
-        read = encoding.memory[1].sum(1).tolist()
-        return head.write(
-            encoding, self.prompt, search, [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
-        )
+    @property
+    def found_by(self) -> Search:
+        """As the settings say, or as was asked for."""
+        return Search(self.beams, self.length_penalty, self.temperature, self._best)
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:
         """Keep so many hypotheses, give so many texts, or draw them, in place of what the settings say."""
@@ -310,98 +101,3 @@ class Seq2Seq(Task):
         self._best = best
         self.temperature = temperature if temperature is not None else self.temperature
         self.beams = beams if beams is not None else max(self.beams, best if self.temperature is None else 1)
-
-
-def _ids_of(encoder: Encoder) -> dict[str, int]:
-    """The special pieces of an encoder's tokenizer that begin, end and fill up a text."""
-    tokenizer = encoder.tokenizer
-    before, after = tokenizer.single.before, tokenizer.single.after
-    end = after[-1] if after else tokenizer.padding
-    start = before[0] if before else end
-    return {"decoder_start_token_id": start, "eos_token_id": end, "pad_token_id": tokenizer.padding}
-
-
-class Seq2SeqHead(Head):
-    """A decoder and its vocabulary.
-
-    Args:
-        decoder: Reads the encoder's pieces.
-        vocabulary: Its pieces.
-        smoothing: The share of a piece's probability that is spread over all others.
-    """
-
-    def __init__(self, decoder: Decoder, vocabulary: TargetVocabulary, *, smoothing: float) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.vocabulary = vocabulary
-        self.smoothing = smoothing
-
-    def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
-        """Cross entropy over the pieces of the targets, with label smoothing."""
-        states, mask = encoding.memory
-        given, gold = self._padded(targets, states.device)
-        logits = self.decoder(states, mask, given)  # (batch, steps, pieces)
-        total = nn.functional.cross_entropy(
-            logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing
-        )
-        return LossSum(total, sum(len(target) - 1 for target in targets))
-
-    def write(
-        self, encoding: Encoding, prompt: Sequence[int], search: Search, longest: Sequence[int]
-    ) -> list[Prediction]:
-        """A text for each text, and others if the search is for several, with the mean probability of their pieces.
-
-        A text of which the encoder's tokenizer leaves nothing is answered with an empty one.
-
-        Args:
-            encoding: What is read.
-            prompt: What each text begins with.
-            search: How they are looked for.
-            longest: The most pieces of each.
-        """
-        states, mask = encoding.memory
-        vocabulary = self.vocabulary
-        ends = Ends(vocabulary.end, vocabulary.padding, max(longest))
-        found = self.decoder.write(states, mask, prompt, search, ends)
-        answers = []
-        for several, most, empty in zip(found, longest, encoding.empty, strict=True):
-            texts = [(Text(vocabulary.decode(one.ids[:most])), one.chance) for one in several]
-            answers.append(Prediction(Text(), 1.0) if empty else Prediction(*texts[0], others=tuple(texts[1:])))
-        return answers
-
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The likeliest text for each, of a decoder that writes one language."""
-        return self.write(encoding, [self.vocabulary.start], Search(), [LONGEST] * len(encoding))
-
-    def label_axes(self) -> dict[str, dict[int, list[str]]]:
-        """A row for each piece of the vocabulary, in the piece vectors and in what is added to the logits."""
-        pieces = self.vocabulary.pieces
-        axes: dict[str, dict[int, list[str]]] = {}
-        for name, value in self.state_dict().items():
-            vectors = name.endswith(("embed_tokens.weight", "word_embeddings.weight", "lm_head.weight"))
-            if vectors and value.shape[0] == len(pieces):
-                axes[name] = {0: pieces}
-            elif name.endswith("bias") and value.shape[-1] == len(pieces):
-                axes[name] = {value.dim() - 1: pieces}
-        return axes
-
-    def settle(self, earlier: Head) -> None:
-        """Give a piece that is new to the vocabulary the mean vector of the earlier pieces that it is made of."""
-        assert isinstance(earlier, Seq2SeqHead)
-        known = set(earlier.vocabulary.pieces)
-        ours, theirs = self.decoder.embedding.weight, earlier.decoder.embedding.weight
-        with torch.no_grad():
-            for number, piece in enumerate(self.vocabulary.pieces):
-                parts = [] if piece in known else earlier.vocabulary.parts(piece)
-                if parts:
-                    ours[number] = theirs[parts].mean(0)
-
-    def _padded(self, targets: Sequence[NDArray[np.int64]], device: torch.device) -> tuple[Tensor, Tensor]:
-        """What the decoder reads and what it is to write. Shapes (batch, steps)."""
-        most = max(len(target) for target in targets) - 1
-        given = np.full((len(targets), most), self.vocabulary.padding, dtype=np.int64)
-        gold = np.full((len(targets), most), IGNORE, dtype=np.int64)
-        for row, target in enumerate(targets):
-            given[row, : len(target) - 1] = target[:-1]
-            gold[row, : len(target) - 1] = target[1:]
-        return torch.from_numpy(given).to(device), torch.from_numpy(gold).to(device)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, overload
 
@@ -15,6 +17,7 @@ from polyhead.data import Example
 from polyhead.errors import PolyheadError
 from polyhead.files import whole
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
+from polyhead.tasks import Packing
 
 Codes: TypeAlias = NDArray[np.uint32]
 """Pieces as they are written: the id in the lower bits, above it the word's case, above that whether a word starts."""
@@ -31,6 +34,7 @@ CHUNK_TEXTS, CHUNK_CHARACTERS = 2000, 200_000
 """How many texts, and how much of them, are tokenised together: a tokenizer needs a hundred bytes for a character."""
 
 _PIECES, _LENGTHS = "pieces.u32", "lengths.u32"
+_TARGETS, _TARGET_LENGTHS = "targets.u32", "target-lengths.u32"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +44,33 @@ class Blocks(Sequence[Pieces]):
     Attributes:
         codes: The pieces of all blocks. Shape (all pieces,).
         ends: Where each block ends in ``codes``. Shape (blocks,).
+        targets: The pieces of the same texts in a decoder's vocabulary, if there are any. Shape (all of these,).
+        target_ends: Where each block ends in ``targets``. Shape (blocks,).
     """
 
     codes: Codes
     ends: Ints
+    targets: Codes | None = None
+    target_ends: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @classmethod
     def open(cls, folder: Path) -> Blocks:
         """The blocks that ``write`` put into a folder."""
-        lengths = np.fromfile(folder / _LENGTHS, dtype=np.uint32)
-        return cls(np.memmap(folder / _PIECES, dtype=np.uint32, mode="r"), np.cumsum(lengths, dtype=np.int64))
+        blocks = cls(*_open(folder, _PIECES, _LENGTHS))
+        if not (folder / _TARGETS).exists():
+            return blocks
+        targets, ends = _open(folder, _TARGETS, _TARGET_LENGTHS)
+        return replace(blocks, targets=targets, target_ends=ends)
 
     @property
     def lengths(self) -> Ints:
         """The number of pieces of each block, special ones around it left out. Shape (blocks,)."""
         return np.diff(self.ends, prepend=0)
+
+    @property
+    def target_lengths(self) -> Ints:
+        """The number of a decoder's pieces of each block, special ones around them left out. Shape (blocks,)."""
+        return np.zeros_like(self.ends) if self.targets is None else np.diff(self.target_ends, prepend=0)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -68,36 +84,97 @@ class Blocks(Sequence[Pieces]):
     def __getitem__(self, index: int | slice) -> Pieces | list[Pieces]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        start = self.ends[index - 1] if index else 0
-        codes = np.asarray(self.codes[start : self.ends[index]])
+        codes = _part(self.codes, self.ends, index)
         case = ((codes >> _CASE) & 7).astype(np.int64)
         starts = np.flatnonzero(codes >> _START)
-        return Pieces((codes & _ID).astype(np.int64), starts, case=case if case.any() else None)
+        target = None if self.targets is None else _part(self.targets, self.target_ends, index).astype(np.int64)
+        return Pieces((codes & _ID).astype(np.int64), starts, case=case if case.any() else None, target=target)
 
 
-def write(texts: Iterable[Example], tokenizer: PieceTokenizer, folder: Path, *, room: int, joined: bool) -> None:
+def _part(codes: Codes, ends: Ints, index: int) -> Codes:
+    start = ends[index - 1] if index % len(ends) else 0
+    return np.asarray(codes[start : ends[index]])
+
+
+def _open(folder: Path, codes: str, lengths: str) -> tuple[Codes, Ints]:
+    ends = np.cumsum(np.fromfile(folder / lengths, dtype=np.uint32), dtype=np.int64)
+    return np.memmap(folder / codes, dtype=np.uint32, mode="r"), ends
+
+
+def write(texts: Iterable[Example], tokenizer: PieceTokenizer, folder: Path, packing: Packing) -> None:
     """Tokenise texts in chunks of bounded size and write them into a new folder as blocks.
 
     Args:
         texts: Gone through once.
         tokenizer: Makes pieces of them.
         folder: Gets its name only when all is written.
-        room: The most pieces of a block, special ones around it left out.
-        joined: Whether texts share blocks.
+        packing: How they become blocks; its ``block`` is the most pieces without special ones around them.
 
     Raises:
         PolyheadError: A text is at fault, there is no piece in any, or the file system refuses.
     """
-    lengths = array("I")
-    with whole(folder) as draft:
+    rows = [_Rows(_PIECES, _LENGTHS), _Rows(_TARGETS, _TARGET_LENGTHS)][: 1 if packing.vocabulary is None else 2]
+    with whole(folder) as draft, ExitStack() as stack:
         draft.mkdir(parents=True)
-        with (draft / _PIECES).open("wb") as stream:
-            for block in pack(_codes(texts, tokenizer), _separator(tokenizer), room=room, joined=joined):
-                block.tofile(stream)
-                lengths.append(len(block))
-        np.asarray(lengths, dtype=np.uint32).tofile(draft / _LENGTHS)
-        if not lengths:
+        streams = [stack.enter_context((draft / one.codes).open("wb")) for one in rows]
+        for block in _blocks(texts, tokenizer, packing):
+            for one, stream, codes in zip(rows, streams, block, strict=True):
+                codes.tofile(stream)
+                one.counts.append(len(codes))
+        for one in rows:
+            np.asarray(one.counts, dtype=np.uint32).tofile(draft / one.lengths)
+        if not rows[0].counts:
             raise PolyheadError("The encoder's tokenizer leaves nothing of these texts.", remedy="Check the files.")
+
+
+class _Rows:
+    """Two files: the pieces of all blocks, and how many each has."""
+
+    def __init__(self, codes: str, lengths: str) -> None:
+        self.codes, self.lengths = codes, lengths
+        self.counts = array("I")
+
+
+def _blocks(
+    texts: Iterable[Example], tokenizer: PieceTokenizer, packing: Packing
+) -> Iterator[tuple[Codes] | tuple[Codes, Codes]]:
+    """The pieces of each block, and those of a decoder, if there is one."""
+    if packing.vocabulary is not None:
+        for chunk in _chunks(replace(example, words=(), text=example.raw) for example in texts):
+            found = [text for example in chunk for text in (example.text, example.pair) if text]
+            yield from _alongside(found, tokenizer, packing)
+        return
+    codes = _codes(_chunks(texts), tokenizer)
+    for block in pack(codes, _separator(tokenizer), room=packing.block, joined=packing.joined):
+        yield (block,)
+
+
+def _alongside(texts: list[str], tokenizer: PieceTokenizer, packing: Packing) -> Iterator[tuple[Codes, Codes]]:
+    """Each text as the encoder's pieces and as the decoder's; one that has too many of either in halves."""
+    assert packing.vocabulary is not None
+    read = _codes([[Example(text=text) for text in texts]], tokenizer)
+    for text, codes, ids in zip(texts, read, packing.vocabulary.encode_all(texts), strict=True):
+        if not len(codes) or not ids:
+            continue
+        if len(codes) <= packing.block and len(ids) <= packing.longest:
+            yield codes, np.asarray(ids, dtype=np.uint32)
+        elif len(text.strip()) > 1:
+            yield from _alongside(halves(text.strip()), tokenizer, packing)
+
+
+_ENDS, _SPACES = re.compile(r"(?<=[.!?…])\s+"), re.compile(r"\s+")
+
+
+def halves(text: str) -> list[str]:
+    """A text of at least two characters, without white space around it, in two: at the end of a sentence in its middle
+    half, else at white space, else anywhere; of these places at the one nearest the middle."""
+    middle = len(text) / 2
+    for pattern, reach in ((_ENDS, len(text) / 4), (_SPACES, middle)):
+        found = [one.span() for one in pattern.finditer(text)]
+        near = min(found, key=lambda span: abs(sum(span) / 2 - middle), default=None)
+        if near is not None and abs(sum(near) / 2 - middle) < reach:
+            return [text[: near[0]], text[near[1] :]]
+    return [text[: len(text) // 2], text[len(text) // 2 :]]
 
 
 def pack(texts: Iterable[Codes], separator: Codes, *, room: int, joined: bool) -> Iterator[Codes]:
@@ -149,9 +226,9 @@ def _whole(parts: list[Codes]) -> Codes:
     return block
 
 
-def _codes(texts: Iterable[Example], tokenizer: PieceTokenizer) -> Iterator[Codes]:
+def _codes(chunks: Iterable[list[Example]], tokenizer: PieceTokenizer) -> Iterator[Codes]:
     """The pieces of each text."""
-    for chunk in _chunks(texts):
+    for chunk in chunks:
         for pieces in tokenizer.running(chunk):
             codes = pieces.ids.astype(np.uint32)
             if pieces.case is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -17,6 +17,7 @@ import torch
 from polyhead.data import Dataset, DataSpec, Example, load_dataset, stream_dataset
 from polyhead.data.dataset import SPLITS
 from polyhead.data.example import KIND_NAMES
+from polyhead.data.stream import Stream
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import Pieces
@@ -134,14 +135,22 @@ def _train(dataset: Dataset) -> Sequence[Example]:
 def _prepare_head(tasks: Sequence[Task], splits: Sequence[Sequence[Example]]) -> None:
     """Let tasks that share a head learn their labels, the first one being that which has it."""
     first = tasks[0]
-    if not first.annotates:
+
+    def lessons() -> Iterator[Example]:
         for task, texts in zip(tasks, splits, strict=True):
-            task.prepare(texts)
-        return
+            yield from (seen for example in texts if (seen := task.lesson(example, first)) is not None)
+
     first.shared_with(tasks[1:])
-    first.prepare([example for texts in splits for example in texts if first.carries(example)])
+    if all(task.annotates for task in tasks):
+        first.prepare(list(lessons()))
+    else:  # perhaps more than memory holds
+        first.prepare(Stream(lessons, sum(map(_lessons_in, tasks, splits))))
     for task in tasks[1:]:
         task.take_learnt(first)
+
+
+def _lessons_in(task: Task, texts: Sequence[Example]) -> int:
+    return sum(map(task.carries, texts)) if task.annotates else len(texts)
 
 
 @dataclass
@@ -245,19 +254,25 @@ class Material:
         ends = list(accumulate((len(one) for one in blocks), initial=len(labelled.items)))
         own = {task.name: OwnBlocks(task, range(*rows)) for task, rows in zip(tasks, pairwise(ends), strict=True)}
         again = {len(labelled.sizes) + i for i, task in enumerate(tasks) if task.name in replayed}
-        lengths = np.concatenate([one.lengths for one in blocks])
-        units = {name: np.concatenate([counts, np.zeros_like(lengths)]) for name, counts in labelled.units.items()}
-        for name, (task, rows) in own.items():
-            counts = np.asarray([task.block_units(n) for n in range(int(lengths.max()) + 1)])
-            units[name] = np.zeros(ends[-1], dtype=np.int64)
-            units[name][rows.start : rows.stop] = counts[lengths[rows.start - ends[0] : rows.stop - ends[0]]]
+        special = self.encoder.tokenizer.single.size
+        frames = [one.lengths + special for one in blocks]
+        none = np.zeros(ends[-1] - ends[0], dtype=np.int64)
+        units = {name: np.concatenate([counts, none]) for name, counts in labelled.units.items()}
+        for i, (task, here) in enumerate(zip(tasks, blocks, strict=True)):
+            measured = here.lengths if here.targets is None else here.target_lengths
+            counts = np.asarray([task.block_units(n) for n in range(int(measured.max()) + 1)])
+            units[task.name] = np.zeros(ends[-1], dtype=np.int64)
+            units[task.name][ends[i] : ends[i + 1]] = counts[measured]
+            if here.targets is not None:  # what a head reads of its own needs as much room
+                frames[i] = np.maximum(frames[i], counts[measured])
+        lengths = np.concatenate(frames)
         return replace(
             labelled,
             sizes=[*labelled.sizes, *map(len, blocks)],
             items=Chain([labelled.items, *blocks]),
             units=units,
-            soft_units={n: np.concatenate([u, np.zeros_like(lengths)]) for n, u in labelled.soft_units.items()},
-            lengths=np.concatenate([labelled.lengths, lengths + self.encoder.tokenizer.single.size]),
+            soft_units={n: np.concatenate([u, none]) for n, u in labelled.soft_units.items()},
+            lengths=np.concatenate([labelled.lengths, lengths]),
             rows=np.concatenate([labelled.rows, np.ones_like(lengths)]),
             replayed=labelled.replayed | again,
             blocks=own,
@@ -268,12 +283,15 @@ class Material:
 
         What a file of blocks is called says all that its content depends on, and it gets its name when it is whole.
         """
-        dataset, tokenizer, (block, joined) = self.datasets[task.data], self.encoder.tokenizer, task.packing
-        room = min(block, self.encoder.window) - tokenizer.single.size
-        facts = (LAYOUT, dataset.fingerprint, split, tokenizer.tokenizer.to_str(), tokenizer.unknown, room, joined)
+        dataset, tokenizer, packing = self.datasets[task.data], self.encoder.tokenizer, task.packing
+        packing = packing._replace(block=min(packing.block, self.encoder.window) - tokenizer.single.size)
+        facts = [LAYOUT, dataset.fingerprint, split, tokenizer.tokenizer.to_str(), tokenizer.unknown]
+        facts += [packing.block, packing.joined]
+        if packing.vocabulary is not None:
+            facts += [packing.vocabulary.tokenizer.to_str(), packing.longest]
         folder = self._folder / hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
         if not folder.is_dir():
-            write(dataset.splits[split], tokenizer, folder, room=room, joined=joined)
+            write(dataset.splits[split], tokenizer, folder, packing)
         return Blocks.open(folder)
 
     @cached_property
