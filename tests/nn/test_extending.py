@@ -13,6 +13,7 @@ from polyhead.data.example import Example
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.extending import Extension, extend, learn_extension
 from polyhead.nn.loading import load_encoder, load_saved_encoder
+from polyhead.nn.merging import LONGEST
 
 TEXTS = ["a cat sat on that mat", "the cats chat about hats", "Ἰθάκη is δ and д", "cat, hat; 2019 cats"] * 6
 """Words that come often, letters that no tiny tokenizer knows, and punctuation."""
@@ -146,3 +147,18 @@ def test_long_words_of_a_script_without_spaces_are_read(tmp_path: Path) -> None:
     extend(encoder, extension)
     assert after.unknown == 0
     assert encoder.tokenizer.unknown not in encoder.tokenise([Example(text=text)])[0].ids
+
+
+def test_a_repeated_sentence_of_a_script_without_spaces_is_no_piece(tmp_path: Path) -> None:
+    encoder = load_encoder(str(build("bert", tmp_path)))
+    extension, _, after = learn_extension(encoder.tokenizer, ["ภาษาไทยเป็นภาษาที่ใช้กันในประเทศไทย" * 8] * 3, 60)
+    extend(encoder, extension)
+    new = [encoder.tokenizer.tokenizer.id_to_token(extension.first + i) for i in range(len(extension.parts))]
+    assert max(map(len, new)) > 9
+    assert max(map(len, new)) <= LONGEST
+    assert after.pieces < 40
+
+
+def test_texts_that_ask_for_nothing_get_nothing(tmp_path: Path) -> None:
+    tokenizer = load_encoder(str(build("bert", tmp_path))).tokenizer
+    assert learn_extension(tokenizer, ["", "a b c"], 9)[0].parts == []

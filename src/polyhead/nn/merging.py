@@ -11,6 +11,9 @@ from itertools import pairwise
 LEAST = 5
 """How often a new piece must come in the texts: what comes less often is hardly learnt."""
 
+LONGEST = 24
+"""The most characters of a new piece; in scripts without spaces whole sentences that are repeated would become one."""
+
 _Pair = tuple[str, str]
 
 
@@ -48,6 +51,8 @@ def learn_merges(
     lively: set[str] = set()
     while len(new if steps else lively) < most and (pair := texts.best()) is not None:
         piece = join(*pair)
+        if len(piece) > LONGEST:
+            continue
         found.merges.append(pair)
         if piece not in known:
             new.setdefault(piece)

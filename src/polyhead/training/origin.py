@@ -298,6 +298,9 @@ def _earlier(start: StartSpec, tasks: Mapping[str, Task], known: Mapping[str, Ta
 
 
 def _told_extension(added: int, most: int, before: Reach, after: Reach) -> Iterator[str]:
+    if not added:
+        yield "no piece was added to the encoder's: nothing in the training texts is unknown, and no pieces meet often"
+        return
     few = f" (the training texts give no more; {most:,} were allowed)" if added < most else ""
     yield (
         f"{added:,} pieces were added to the encoder's{few}: a word of the training texts takes {after.pieces:.2f} "
