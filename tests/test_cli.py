@@ -97,7 +97,13 @@ def process(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "polyhead.cli", *map(str, arguments)]
     pipe = subprocess.PIPE
+    options.setdefault("preexec_fn", _interruptible)
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def _interruptible() -> None:
+    """A shell lets its background jobs ignore Ctrl-C, and their children would, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- train ---

@@ -169,7 +169,7 @@ def test_a_stage_can_begin_with_a_new_head(train: Trained) -> None:
     """The encoder and the other head go on; the new head is drawn from the seed, and its labels stay."""
     still = "learning_rate = 0.0\nhead_learning_rate = 0.0\n"
     second = f'[[stages]]\nname = "two"\ntasks = ["entities"]\nepochs = 1\nkeep = "last"\n{still}'
-    first = STAGE.format(6) + 'name = "one"\nkeep = "last"\n'
+    first = STAGE.format(25) + 'name = "one"\nkeep = "last"\n'
     other = SHARED.replace('head_of = "entities"', 'type = "ner"\nlayer = "entities"')
     runs_by_name = {
         name: train(name, NAMES + MORE + ENTITIES + other, first + second + more)
