@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from results import add, cell, corpora, done, read
 
 LABELS = ["corporation", "creative-work", "group", "location", "person", "product"]
 TRAINING, LESSON = 1500, 200
@@ -54,12 +54,9 @@ def main() -> None:
     if options.what == "table":
         print_tables(read(options.results))
         return
-    corpora = os.environ.get("POLYHEAD_DATA")
-    if not corpora or not Path(corpora).is_dir():
-        sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
     for label in options.labels:
         work = options.work.resolve() / label
-        write_data(Path(corpora) / "wnut17", work, label)
+        write_data(corpora() / "wnut17", work, label)
         for seed in options.seeds:
             for way in ["first", *options.ways]:
                 once(work, options.results, {"label": label, "seed": seed, "way": way})
@@ -99,7 +96,7 @@ def once(work: Path, results: Path, job: dict[str, Any]) -> None:
     from polyhead.training import train
 
     folder = work / f"{job['way'].replace(' ', '-')}-{job['seed']}"
-    if any(all(line[key] == job[key] for key in job) for line in read(results)):
+    if done(results, job):
         return
     if folder.exists():
         shutil.rmtree(folder)
@@ -107,8 +104,7 @@ def once(work: Path, results: Path, job: dict[str, Any]) -> None:
     say_what_is_marked(folder, job["label"])
     scores = evaluate(folder)
     line = {**job, "scores": scores}
-    with results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    add(results, line)
     figures = "  ".join(f"{task} {100 * found['f1']:.2f}" for task, found in scores.items())
     print(f"{job['way']} {job['label']} seed {job['seed']}: {figures}", file=sys.stderr, flush=True)
     if job["way"] != "first":
@@ -153,10 +149,6 @@ def recipe_of(work: Path, job: dict[str, Any]) -> dict[str, Any]:
     return recipe | {"start": {"run": first}, "stages": [stage]}
 
 
-def read(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
-
-
 def print_tables(lines: list[dict[str, Any]]) -> None:
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = defaultdict(dict)
     for line in lines:
@@ -174,11 +166,6 @@ def print_tables(lines: list[dict[str, Any]]) -> None:
                 lost = [first[seed]["old"] - one["old"] for seed, one in runs.items()]
                 old, new = ([one[task] for one in runs.values()] for task in ("old", "new"))
                 print(f"| {way} | {cell(old)} | {cell(lost)} | {cell(new)} |")
-
-
-def cell(values: list[float]) -> str:
-    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
 
 
 if __name__ == "__main__":

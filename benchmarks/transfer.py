@@ -20,13 +20,13 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from results import add, cell, corpora, done, read
 from train import datasets
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -67,15 +67,12 @@ def main() -> None:
     if options.what == "table":
         print_tables(read(options.results))
         return
-    corpora = os.environ.get("POLYHEAD_DATA")
-    if not corpora or not Path(corpora).is_dir():
-        sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
                 known = [task for task in options.tasks if way != "adapted" or task == "entities"]
                 for tasks in [known] if way == "joint" else [[task] for task in known]:
-                    once(Path(corpora).resolve(), options, {"way": way, "size": size, "seed": seed, "tasks": tasks})
+                    once(corpora(), options, {"way": way, "size": size, "seed": seed, "tasks": tasks})
 
 
 def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> None:
@@ -83,7 +80,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
     from polyhead.recipe import make_recipe
     from polyhead.training import train
 
-    if any(all(line[key] == job[key] for key in job) for line in read(options.results)):
+    if done(options.results, job):
         return
     folder = options.work / "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]])
     if (folder / "recipe.toml").exists():
@@ -100,8 +97,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
         "learning": learning,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with options.results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    add(options.results, line)
     figures = "  ".join(f"{task} {100 * run.scores['test'][task][FIGURES[task]]:.2f}" for task in job["tasks"])
     print(
         f"{job['way']} {job['size']} seed {job['seed']}: {figures}  ({line['seconds']} s)", file=sys.stderr, flush=True
@@ -154,10 +150,6 @@ def adapted(corpora: Path, work: Path) -> Path:
     return folder
 
 
-def read(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
-
-
 def remove(folder: Path) -> None:
     import shutil
 
@@ -177,13 +169,6 @@ def print_tables(lines: list[dict[str, Any]]) -> None:
             cells = [cell(found.get((task, way, size), [])) for size in sizes]
             if any(cells):
                 print(f"| {way} | " + " | ".join(cells) + " |")
-
-
-def cell(values: list[float]) -> str:
-    if not values:
-        return ""
-    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ once, with five beams. Each run is one line of the results; runs that are there 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
-import statistics
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from results import add, cell, corpora, done, read
 
 WAYS = ["scratch", "minilm", "warm", "parent", "joint"]
 ALL = 29_000
@@ -49,19 +49,16 @@ def main() -> None:
     if options.what == "table":
         print_table(read(options.results))
         return
-    corpora = os.environ.get("POLYHEAD_DATA")
-    if not corpora or not Path(corpora).is_dir():
-        sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
                 job = {"way": way, "target": options.target, "size": size, "seed": seed}
-                once(Path(corpora).resolve() / "multi30k", options, job)
+                once(corpora() / "multi30k", options, job)
 
 
 def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None:
     """Train and score one run, unless it is among the results."""
-    if any(all(line[key] == job[key] for key in job) for line in read(options.results)):
+    if done(options.results, job):
         return
     folder = options.work / "-".join(map(str, job.values()))
     recipe = recipe_of(corpus, options, job)
@@ -78,8 +75,7 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
         "weights": sum(p.numel() for p in run.model().parameters()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    with options.results.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    add(options.results, line)
     print(f"{job}: BLEU {100 * line['scores']['bleu']:.2f} ({seconds:.0f} s)", file=sys.stderr, flush=True)
     shutil.rmtree(folder)
 
@@ -138,10 +134,6 @@ def pairs(corpus: Path, target: str, size: int) -> dict[str, Any]:
     }
 
 
-def read(results: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
-
-
 def print_table(lines: list[dict[str, Any]]) -> None:
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for line in lines:
@@ -153,11 +145,6 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         if any(cells):
             print(f"| {way} | " + " | ".join(cells) + " |")
     print("\n" + "\n".join(sorted({line["signature"] for line in lines})))
-
-
-def cell(values: list[float]) -> str:
-    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}" if values else ""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""What benchmarks of many runs share: results as JSON lines, where the corpora are, means and ranges for tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def corpora() -> Path:
+    """The folder that POLYHEAD_DATA names; ends the program if there is none."""
+    named = os.environ.get("POLYHEAD_DATA")
+    if not named or not Path(named).is_dir():
+        sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
+    return Path(named).resolve()
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """The lines written so far."""
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
+
+
+def add(results: Path, line: Mapping[str, Any]) -> None:
+    """Write one line more."""
+    with results.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def done(results: Path, job: Mapping[str, Any]) -> bool:
+    """Whether a run is among the results."""
+    return any(all(line[key] == job[key] for key in job) for line in read(results))
+
+
+def cell(values: list[float]) -> str:
+    """The mean, and the range if there are several; empty if there is none."""
+    if not values:
+        return ""
+    spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
