@@ -188,21 +188,21 @@ def make_recipe(table: dict[str, Any], *, base: Path = Path()) -> Recipe:
     check_encoder(recipe.encoder_spec)
     if recipe.start is not None:
         check_start(recipe.start, recipe.tasks, encoder="encoder" in table)
-        _check_heads(recipe.start, recipe.make_tasks())
+        _check_owners("start.fresh", recipe.start.fresh, recipe.tasks)
+        _check_owners("start.heads", recipe.start.heads, recipe.tasks)
     _check_tasks(recipe)
     recipe = named_stages(recipe)
     _check_stages(recipe)
     return recipe
 
 
-def _check_heads(start: StartSpec, tasks: Mapping[str, Task]) -> None:
-    """A task that shares another's head begins as that one does."""
-    for key, names in (("fresh", start.fresh), ("heads", list(start.heads))):
-        for name in names:
-            if (other := tasks[name].head_of) is not None:
-                raise PolyheadError(
-                    f"start.{key} names {name!r}, which has the head of {other!r}.", remedy=f"Name {other!r} instead."
-                )
+def _check_owners(key: str, names: Collection[str], tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """A task that shares another's head begins as that one does, so a key that says how heads begin cannot name it."""
+    for name in names:
+        if (other := tables[name].get("head_of")) is not None:
+            raise PolyheadError(
+                f"{key} names {name!r}, which has the head of {other!r}.", remedy=f"Name {other!r} instead."
+            )
 
 
 def _check_tasks(recipe: Recipe) -> None:
@@ -298,32 +298,22 @@ def _check_stages(recipe: Recipe) -> None:
         place = f"stages[{number}]"
         if recipe.start is None:  # else it is to be seen what the run has learnt
             check_replay(recipe, number - 1)
-        _check_fresh(recipe, place, stage)
-        taught = () if stage.distil is None else (("heads", stage.distil.heads), ("tasks", stage.distil.tasks))
-        for key, names in taught:
+        named: list[tuple[str, Collection[str]]] = [("fresh", stage.fresh)]
+        if stage.distil is not None:
+            named += [("distil.heads", stage.distil.heads), ("distil.tasks", stage.distil.tasks)]
+        for key, names in named:
             for name in names:
                 if name not in stage.tasks:
                     raise PolyheadError(
-                        f"{place}.distil.{key} names {name!r}, which is no task of the stage.",
+                        f"{place}.{key} names {name!r}, which is no task of the stage.",
                         remedy=nearest(name, stage.tasks),
                     )
+        _check_owners(f"{place}.fresh", stage.fresh, recipe.tasks)
         if stage.adapter is not None and (stage.freeze != "nothing" or stage.thaw is not None):
             key = "thaw" if stage.thaw is not None else "freeze"
             raise PolyheadError(
                 f"{place}.{key} = {getattr(stage, key)!r} does not go with an adapter, which freezes the encoder.",
                 remedy=f"Leave {key} out, or the adapter.",
-            )
-
-
-def _check_fresh(recipe: Recipe, place: str, stage: Stage) -> None:
-    for name in stage.fresh:
-        if name not in stage.tasks:
-            raise PolyheadError(
-                f"{place}.fresh names {name!r}, which is no task of the stage.", remedy=nearest(name, stage.tasks)
-            )
-        if (other := recipe.tasks[name].get("head_of")) is not None:
-            raise PolyheadError(
-                f"{place}.fresh names {name!r}, which has the head of {other!r}.", remedy=f"Name {other!r} instead."
             )
 
 

@@ -145,5 +145,10 @@ class Example:
         """The raw text; where it is not known, the words with spaces between them."""
         return self.text if self.text is not None else " ".join(self.words)
 
+    @property
+    def running(self) -> str:
+        """The words with spaces between them, as a tokenizer reads them; without words the raw text."""
+        return " ".join(self.words) if self.words else self.text or ""
+
     def __repr__(self) -> str:
         return f"Example({self.raw[:60]!r}, layers={sorted(self.layers)})"

@@ -32,6 +32,8 @@ class Encoding:
         self.batch = batch
         self.piece: Piece = "first"
         self._views: dict[str, Tensor] = {}
+        self.places: Sequence[int] = range(len(batch.texts))
+        """The place of each example in the batch."""
         self.texts: Sequence[tuple[str, ...]] = batch.texts
         self.counts: Sequence[int] = [len(words) for words in batch.texts]
 
@@ -70,28 +72,22 @@ class Encoding:
     def memory(self) -> tuple[Tensor, Tensor]:
         """The vectors of each text's pieces, special ones included, and where there are any. Shapes (batch, pieces,
         width) and (batch, pieces). The rows of a long text follow each other, what they have in common twice."""
-        return self._memory(range(len(self)))
-
-    @cached_property
-    def empty(self) -> list[bool]:
-        """For each text whether the tokenizer leaves nothing of it but an unknown piece, or nothing at all."""
-        return self._empty(range(len(self)))
-
-    def _memory(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         hidden, mask, owners = self.hidden, self.batch.mask, self.batch.owners
         mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=self.device) if mask is None else mask.bool()
-        rows = torch.tensor(list(chosen), device=self.device)
+        places = torch.tensor(list(self.places), device=self.device)
         if owners is None:
-            hidden, mask = hidden.index_select(0, rows), mask.index_select(0, rows)
+            hidden, mask = hidden.index_select(0, places), mask.index_select(0, places)
             most = int(mask.sum(1).max())
             return hidden[:, :most], mask[:, :most]
-        parts = [hidden[owners == row][mask[owners == row]] for row in rows]  # (pieces of the text, width) each
+        parts = [hidden[owners == place][mask[owners == place]] for place in places]  # (pieces of the text, width) each
         there = [torch.ones(len(part), dtype=torch.bool, device=self.device) for part in parts]
         pad = torch.nn.utils.rnn.pad_sequence
         return pad(parts, batch_first=True), pad(there, batch_first=True)
 
-    def _empty(self, chosen: Sequence[int]) -> list[bool]:
-        return [self.batch.blanks[i] for i in chosen]
+    @cached_property
+    def empty(self) -> list[bool]:
+        """For each text whether the tokenizer leaves nothing of it but an unknown piece, or nothing at all."""
+        return [self.batch.blanks[place] for place in self.places]
 
     @cached_property
     def flat_words(self) -> Tensor:
@@ -173,20 +169,13 @@ class _Selection(Encoding):
         self.own_piece = piece
         self.piece = piece or whole.piece
         self.chosen = list(chosen)
+        self.places = [whole.places[i] for i in self.chosen]
         self.texts = [whole.texts[i] for i in self.chosen]
         self.counts = [whole.counts[i] for i in self.chosen]
 
     @cached_property
     def hidden(self) -> Tensor:
         return self.whole.hidden if self.mix is None else self.mix(torch.stack(list(self.layers)))
-
-    @cached_property
-    def memory(self) -> tuple[Tensor, Tensor]:
-        return self._memory(self.chosen)
-
-    @cached_property
-    def empty(self) -> list[bool]:
-        return self._empty(self.chosen)
 
     @cached_property
     def sentence(self) -> Tensor:

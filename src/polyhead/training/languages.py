@@ -34,7 +34,7 @@ def readings(
     examples = list(_sample(dataset, split, most))
     layers = dict.fromkeys(t.layer for t in tasks if t.data == dataset.name and t.writes_encoder_pieces)
     found = {
-        "text": read_texts(tokenizer, (Place(place(one), _text(one)) for one in examples)),
+        "text": read_texts(tokenizer, (Place(place(one), one.running) for one in examples)),
         "pair": read_texts(tokenizer, (Place(place(one), one.pair) for one in examples if one.pair is not None)),
     }
     for layer in layers:
@@ -48,10 +48,6 @@ def foreign(datasets: Mapping[str, Dataset], tasks: Iterable[Task], tokenizer: P
     for name, dataset in datasets.items():
         for side, reading in readings(dataset, tasks, tokenizer, GLANCE).items():
             yield from (f"data.{name}, {sentence}" for sentence in sentences(side, reading))
-
-
-def _text(example: Example) -> str:
-    return " ".join(example.words) if example.words else example.text or ""
 
 
 def _sample(dataset: Dataset, split: str, most: int) -> Iterator[Example]:

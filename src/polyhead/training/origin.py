@@ -214,7 +214,7 @@ def training_texts(datasets: Iterable[Dataset]) -> Iterator[str]:
     """The texts of training splits, dataset by dataset; words are joined by spaces, as a tokenizer reads them."""
     for dataset in datasets:
         for example in dataset.splits.get("train", []):
-            yield " ".join(example.words) if example.words else example.text or ""
+            yield example.running
             if example.pair is not None:
                 yield example.pair
 
