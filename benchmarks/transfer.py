@@ -5,13 +5,12 @@
 
 Ways: ``scratch`` (an encoder of two layers, with random weights and pieces learnt from the training texts), ``random``
 (minilm's architecture and pieces, random weights), ``frozen`` (a pretrained encoder that does not learn), ``tuned``
-(all of it learns), ``lora``, ``joint`` (all four tasks in one stage), ``special`` (as ``tuned``, with a new head, but
-from the joint model's encoder), ``adapted`` (entities alone: from an encoder that has learnt from the plain text of
-WNUT17's whole training split). The first n sentences of each training file are used, so that smaller sets lie within
-larger ones; a size beyond what ``bench/`` holds takes EWT's whole training split. Nothing is chosen on the dev splits:
-the weights are those of the last epoch, and the dev splits are scored once. Each run is one line of the results; runs
-that are there already are not repeated, so the command can be ended and given again, or given twice at a time with
-different ``--seeds``.
+(all of it learns), ``lora`` and ``lora24`` (adapters of rank 8 and 24), ``joint`` (all four tasks in one stage),
+``special`` (as ``tuned``, with a new head, but from the joint model's encoder). The first n sentences of each training
+file are used, so that smaller sets lie within larger ones; a size beyond what ``bench/`` holds takes EWT's whole
+training split. Nothing is chosen on the dev splits: the weights are those of the last epoch, and the dev splits are
+scored once. Each run is one line of the results; runs that are there already are not repeated, so the command can be
+ended and given again, or given twice at a time with different ``--seeds``.
 """
 
 from __future__ import annotations
@@ -36,20 +35,19 @@ TASKS: dict[str, dict[str, Any]] = {
     "sentiment": {"type": "classification", "data": "sst", "layer": "sentiment"},
 }
 FIGURES = {"upos": "accuracy", "syntax": "las", "entities": "f1", "sentiment": "accuracy"}
-WAYS = ["scratch", "random", "frozen", "tuned", "lora", "joint", "special", "adapted"]
+WAYS = ["scratch", "random", "frozen", "tuned", "lora", "lora24", "joint", "special"]
 EPOCHS = {100: 20, 500: 10, 2000: 5}
 """Epochs of a pretrained encoder by the number of training sentences; a size in between takes the next lower one's."""
 SCRATCH_EPOCHS = {100: 30, 500: 20, 2000: 12, 8000: 6}
 """The same from scratch, where there is more to learn."""
 MORE = {"frozen": 2.0}
 """How many times as many epochs a way takes."""
-ADAPT = {"epochs": 10, "batch_pieces": 2048, "learning_rate": 3e-4, "keep": "last"}
-"""The stage of pretraining behind ``adapted``."""
 SCRATCH = {"layers": 2, "width": 256, "vocabulary": 8000, "lowercase": True}
 """The encoder of ``scratch``."""
 STAGE: dict[str, dict[str, Any]] = {
     "frozen": {"freeze": "encoder", "head_learning_rate": 3e-3},
     "lora": {"adapter": {"kind": "lora", "rank": 8}, "learning_rate": 1e-3},
+    "lora24": {"adapter": {"kind": "lora", "rank": 24}, "learning_rate": 1e-3},
 }
 """What a way sets beside the defaults."""
 
@@ -70,8 +68,7 @@ def main() -> None:
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
-                known = [task for task in options.tasks if way != "adapted" or task == "entities"]
-                for tasks in [known] if way == "joint" else [[task] for task in known]:
+                for tasks in [options.tasks] if way == "joint" else [[task] for task in options.tasks]:
                     once(corpora(), options, {"way": way, "size": size, "seed": seed, "tasks": tasks})
 
 
@@ -123,31 +120,10 @@ def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -
         recipe["encoder"] = SCRATCH
     if way == "random":
         recipe["encoder"] = {"name": "minilm", "weights": "random"}
-    if way == "adapted":
-        recipe["start"] = {"run": str(adapted(corpora, options.work))}
     if way == "special":
         joint = options.work / "-".join(["joint", str(size), str(job["seed"]), *options.tasks])
         recipe["start"] = {"run": str(joint.resolve()), "fresh": job["tasks"]}
     return recipe
-
-
-def adapted(corpora: Path, work: Path) -> Path:
-    """A run of pretraining on the plain text of WNUT17's training split; made when first asked for."""
-    from polyhead.recipe import make_recipe
-    from polyhead.training import train
-
-    folder = (work / "adapted").resolve()
-    if not (folder / "scores.json").exists():
-        if folder.exists():
-            remove(folder)
-        texts = {"format": "columns", "layers": ["words", "entities"], "train": str(corpora / "wnut17" / "train.conll")}
-        recipe = {
-            "data": {"texts": texts},
-            "tasks": {"text": {"type": "masked-lm", "data": "texts"}},
-            "stages": [ADAPT],
-        }
-        train(make_recipe(recipe), folder)
-    return folder
 
 
 def remove(folder: Path) -> None:

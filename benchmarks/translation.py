@@ -3,17 +3,27 @@
     POLYHEAD_DATA=corpora python benchmarks/translation.py run --results translation.jsonl   # goes on where it stopped
     python benchmarks/translation.py table --results translation.jsonl
 
-Ways: ``scratch`` (an encoder of three layers and a decoder of two, with random weights), ``minilm`` (the pretrained
-English encoder, a decoder with random weights), ``warm`` (a decoder that begins with layers of minilm's), ``parent``
-(first English to German, all 29,000 pairs, then the pairs at hand, whose new pieces begin from the parent's), ``joint``
-(both pairs at once, one decoder, each text begun with its language). The first n pairs of the training files are used.
-Nothing is chosen on dev: the weights are those of the last epoch, and the test split of 2016 (flickr) is translated
-once, with five beams. Each run is one line of the results; runs that are there already are not repeated.
+Ways:
+
+- ``scratch``: an encoder of three layers and a decoder of two, width 256, with random weights and pieces of their own.
+- ``minilm``: the pretrained English encoder, first frozen, then all of it; a decoder with random weights.
+- ``denoise``: the network of ``scratch``, which first restores masked English and French text: both sides of all the
+  training pairs, as plain text, without what belongs to what.
+- ``parent``: the network of ``scratch``, which first translates English to German (29,000 pairs); the French pieces
+  begin from the German ones.
+- ``both``: as ``parent``, but the decoder restores masked French text at the same time.
+- ``joint``: the network of ``scratch`` learns both pairs of languages at once, with one decoder.
+
+The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
+Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
+translated once, with five beams. Each run is one line of the results; runs that are there already are not repeated,
+and a run that was killed goes on where it was. Seconds are those of the epochs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
@@ -25,15 +35,19 @@ from typing import Any
 
 from results import add, cell, corpora, done, read
 
-WAYS = ["scratch", "minilm", "warm", "parent", "joint"]
+WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint"]
 ALL = 29_000
-EPOCHS = {1000: 60, 2000: 40, 5000: 25, 10000: 15, ALL: 8}
-"""Epochs by the number of pairs; a size in between takes the next lower one's."""
+EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
+"""Epochs of a new decoder by the number of pairs; a size in between takes the next lower one's."""
+GOING_ON = {1000: 20, 2000: 15, 5000: 10, 10_000: 8, ALL: 5}
+"""The same of a decoder that has learnt before."""
+FIRST = 5
+"""Epochs of what comes before the pairs at hand, of ``joint``, and those of minilm after it was frozen."""
+PIECES = {1000: 2000, 10_000: 4000}
+"""The most pieces of encoder and decoder each: few pairs want a small vocabulary (Sennrich and Zhang 2019)."""
 BEAMS = 5
-SMALL = {"layers": 3, "width": 256, "vocabulary": 6000, "lowercase": True}
-"""The encoder of ``scratch``."""
-STAGE: dict[str, Any] = {"batch_pieces": 2048, "keep": "last", "cosines": 0, "dropout": 0.2}
-DECODER: dict[str, Any] = {"dropout": 0.3, "vocabulary": 6000, "beams": BEAMS}
+STAGE: dict[str, Any] = {"batch_pieces": 512, "keep": "last", "cosines": 0, "dropout": 0.2}
+DECODER: dict[str, Any] = {"dropout": 0.3, "beams": BEAMS, "width": 256}
 
 
 def main() -> None:
@@ -81,48 +95,102 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
 
 
 def train(recipe: dict[str, Any], folder: Path) -> tuple[Any, float]:
-    """The run of a recipe, and the seconds that it took."""
+    """The run of a recipe, and the seconds that its epochs took; a run that was killed goes on."""
     from polyhead.recipe import make_recipe
-    from polyhead.training import train
+    from polyhead.training import resume, train
 
-    if folder.exists():
-        shutil.rmtree(folder)
-    start = time.perf_counter()
-    run = train(make_recipe(recipe), folder)
-    return run, time.perf_counter() - start
+    run = resume(folder) if (folder / "log.jsonl").exists() else train(make_recipe(recipe), folder)
+    lines = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return run, sum(line["seconds"] for line in lines if line["record"] == "EpochEnded")
 
 
 def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
-    size, way, target, seed = job["size"], job["way"], job["target"], job["seed"]
-    epochs = EPOCHS[max(known for known in EPOCHS if known <= size)]
+    size, way, target = job["size"], job["way"], job["target"]
+    epochs = by_size(EPOCHS if way in ("scratch", "minilm") else GOING_ON, size)
     recipe: dict[str, Any] = {
-        "seed": seed,
-        "encoder": SMALL if way == "scratch" else "minilm",
+        "seed": job["seed"],
+        "encoder": small(size),
         "data": {target: pairs(corpus, target, size)},
-        "tasks": {target: {"type": "seq2seq", "data": target, **DECODER}},
+        "tasks": {target: decoder(target, size)},
         "stages": [STAGE | {"epochs": epochs}],
     }
-    if way == "warm":
-        recipe["tasks"][target] |= {"decoder": "warm", "layers": 3}
-    other = "de" if target == "fr" else "fr"
-    if way == "parent":
-        del recipe["encoder"]
-        run = parent(corpus, options, other, seed)
-        recipe["start"] = {"run": str(run.resolve()), "heads": {target: other}}
+    if way == "minilm":
+        recipe["encoder"] = "minilm"
+        recipe["stages"] = [STAGE | {"epochs": epochs, "freeze": "encoder"}, STAGE | {"epochs": FIRST}]
     if way == "joint":
+        other = OTHER[target]
+        recipe["encoder"], recipe["tasks"][target] = small(ALL), decoder(target, ALL) | {"language": target}
         recipe["data"][other] = pairs(corpus, other, ALL)
-        recipe["tasks"][target]["language"] = target
         recipe["tasks"][other] = {"head_of": target, "data": other, "language": other}
-        recipe["stages"][0] |= {"epochs": EPOCHS[ALL], "sampling": 5.0}
+        recipe["stages"] = [STAGE | {"epochs": FIRST, "sampling": 5.0}]
+    if way in BEFORE:
+        del recipe["encoder"]
+        run = before(corpus, options, way, target)
+        recipe["start"] = {"run": str(run.resolve()), "heads": {target: "first"}}
+        if way == "parent":
+            recipe["start"]["labels"] = "data"
+        else:
+            recipe["tasks"][target]["language"] = target
     return recipe
 
 
-def parent(corpus: Path, options: argparse.Namespace, target: str, seed: int) -> Path:
-    """A run of the other pair, all of it; made when first asked for."""
-    folder = Path(options.work) / f"parent-{target}-{seed}"
+def before(corpus: Path, options: argparse.Namespace, way: str, target: str) -> Path:
+    """The run that the runs of a way begin from; made when first asked for."""
+    folder = Path(options.work) / f"before-{way}-{target}"
     if not (folder / "scores.json").exists():
-        train(recipe_of(corpus, options, {"way": "minilm", "size": ALL, "target": target, "seed": seed}), folder)
+        data, tasks = BEFORE[way](corpus, target)
+        stage = STAGE | {"epochs": FIRST, "sampling": "uniform"}
+        _, seconds = train({"seed": 1, "encoder": small(ALL), "data": data, "tasks": tasks, "stages": [stage]}, folder)
+        print(f"before {way}: {seconds:.0f} s", file=sys.stderr, flush=True)
     return folder
+
+
+def parent(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The other pair of languages."""
+    other = OTHER[target]
+    return {"first": pairs(corpus, other, ALL)}, {"first": decoder("first", ALL)}
+
+
+def denoise(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Plain text of both languages."""
+    first = decoder("first", ALL) | {"type": "denoising", "language": target}
+    del first["beams"]
+    second = {"type": "denoising", "head_of": "first", "data": "english", "language": "en"}
+    return (
+        {"first": plain(corpus, target), "english": plain(corpus, "en")},
+        {"first": first, "english": second},
+    )
+
+
+def both(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The other pair of languages, and plain text of the one to be written."""
+    data, tasks = parent(corpus, target)
+    tasks["first"]["language"] = OTHER[target]
+    data["plain"] = plain(corpus, target)
+    tasks["plain"] = {"type": "denoising", "head_of": "first", "data": "plain", "language": target}
+    return data, tasks
+
+
+BEFORE = {"parent": parent, "denoise": denoise, "both": both}
+"""What comes before the pairs at hand."""
+OTHER = {"fr": "de", "de": "fr"}
+
+
+def by_size(table: dict[int, int], size: int) -> int:
+    return table[max(known for known in table if known <= size)]
+
+
+def small(size: int) -> dict[str, Any]:
+    """An encoder from scratch."""
+    return {"layers": 3, "width": 256, "vocabulary": by_size(PIECES, size), "lowercase": True}
+
+
+def decoder(data: str, size: int) -> dict[str, Any]:
+    return {"type": "seq2seq", "data": data, "vocabulary": by_size(PIECES, size), **DECODER}
+
+
+def plain(corpus: Path, language: str) -> dict[str, Any]:
+    return {"format": "text", "train": str(corpus / f"train.{language}")}
 
 
 def pairs(corpus: Path, target: str, size: int) -> dict[str, Any]:
