@@ -95,7 +95,7 @@ def make_recipe(corpora: Path, options: argparse.Namespace, tasks: list[str], se
 
 
 def datasets(corpora: Path, *, whole: bool, scored: str) -> dict[str, dict[str, Any]]:
-    """The three corpora, EWT with its whole training split or the small one; the dev files are the split ``scored``."""
+    """The three corpora, with whole training splits or small ones; the dev files are the split ``scored``."""
     bench = corpora / "bench"
     return {
         "ewt": {
@@ -106,13 +106,13 @@ def datasets(corpora: Path, *, whole: bool, scored: str) -> dict[str, dict[str, 
         "wnut": {
             "format": "columns",
             "layers": ["words", "entities"],
-            "train": str(bench / "wnut1500.conll"),
+            "train": str(corpora / "wnut17" / "train.conll" if whole else bench / "wnut1500.conll"),
             scored: str(bench / "wnut_dev.conll"),
         },
         "sst": {
             "format": "tsv",
             "layers": ["text", "sentiment"],
-            "train": str(bench / "sst2_2k.tsv"),
+            "train": str(corpora / "sst2" / "train.tsv" if whole else bench / "sst2_2k.tsv"),
             scored: str(bench / "sst2_dev.tsv"),
         },
     }

@@ -6,11 +6,12 @@
 Ways: ``scratch`` (an encoder of two layers, with random weights and pieces learnt from the training texts), ``random``
 (minilm's architecture and pieces, random weights), ``frozen`` (a pretrained encoder that does not learn), ``tuned``
 (all of it learns), ``lora`` and ``lora24`` (adapters of rank 8 and 24), ``joint`` (all four tasks in one stage),
-``special`` (as ``tuned``, with a new head, but from the joint model's encoder). The first n sentences of each training
-file are used, so that smaller sets lie within larger ones; a size beyond what ``bench/`` holds takes EWT's whole
-training split. Nothing is chosen on the dev splits: the weights are those of the last epoch, and the dev splits are
-scored once. Each run is one line of the results; runs that are there already are not repeated, so the command can be
-ended and given again, or given twice at a time with different ``--seeds``.
+``special`` (as ``tuned``, with a new head, but from the joint model's encoder), ``taught`` (as ``joint``, with the four
+``tuned`` models of the same size and seed as teachers). The first n sentences of each training
+file are used, so that smaller sets lie within larger ones; a size beyond what ``bench/`` holds takes the first n of a
+whole training split. Nothing is chosen on the dev splits: the weights are those of the last epoch, and the dev splits
+are scored once. Each run is one line of the results; runs that are there already are not repeated, so the command can
+be ended and given again, or given twice at a time with different ``--seeds``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ TASKS: dict[str, dict[str, Any]] = {
     "sentiment": {"type": "classification", "data": "sst", "layer": "sentiment"},
 }
 FIGURES = {"upos": "accuracy", "syntax": "las", "entities": "f1", "sentiment": "accuracy"}
-WAYS = ["scratch", "random", "frozen", "tuned", "lora", "lora24", "joint", "special"]
+WAYS = ["scratch", "random", "frozen", "tuned", "lora", "lora24", "joint", "special", "taught"]
+TOGETHER = ("joint", "taught")
+"""Ways in which all tasks are in one run."""
 EPOCHS = {100: 20, 500: 10, 2000: 5}
 """Epochs of a pretrained encoder by the number of training sentences; a size in between takes the next lower one's."""
 SCRATCH_EPOCHS = {100: 30, 500: 20, 2000: 12, 8000: 6}
@@ -68,7 +71,7 @@ def main() -> None:
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
-                for tasks in [options.tasks] if way == "joint" else [[task] for task in options.tasks]:
+                for tasks in [options.tasks] if way in TOGETHER else [[task] for task in options.tasks]:
                     once(corpora(), options, {"way": way, "size": size, "seed": seed, "tasks": tasks})
 
 
@@ -82,7 +85,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
     folder = options.work / "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]])
     if (folder / "recipe.toml").exists():
         remove(folder)
-    recipe = make_recipe(recipe_of(corpora, options, job))
+    recipe = make_recipe(recipe_of(corpora, options.work, job))
     start, used = time.perf_counter(), time.process_time()
     run = train(recipe, folder)
     learning = next(json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines())["learning"]
@@ -103,7 +106,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
         remove(folder)
 
 
-def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
+def recipe_of(corpora: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
     size, way = job["size"], job["way"]
     data = datasets(corpora, whole=size > 2000, scored="test")
     used = {TASKS[task]["data"] for task in job["tasks"]}
@@ -121,9 +124,24 @@ def recipe_of(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -
     if way == "random":
         recipe["encoder"] = {"name": "minilm", "weights": "random"}
     if way == "special":
-        joint = options.work / "-".join(["joint", str(size), str(job["seed"]), *options.tasks])
+        joint = work / "-".join(["joint", str(size), str(job["seed"]), *TASKS])
         recipe["start"] = {"run": str(joint.resolve()), "fresh": job["tasks"]}
+    if way == "taught":
+        stage["distil"] = {"teachers": [str(teacher(corpora, work, job, task)) for task in job["tasks"]]}
     return recipe
+
+
+def teacher(corpora: Path, work: Path, job: dict[str, Any], task: str) -> Path:
+    """A ``tuned`` run, which is kept; made when first asked for."""
+    from polyhead.recipe import make_recipe
+    from polyhead.training import train
+
+    folder = (work / "-".join(["teacher", task, str(job["size"]), str(job["seed"])])).resolve()
+    if not (folder / "scores.json").exists():
+        if folder.exists():
+            remove(folder)
+        train(make_recipe(recipe_of(corpora, work, {**job, "way": "tuned", "tasks": [task]})), folder)
+    return folder
 
 
 def remove(folder: Path) -> None:
