@@ -275,7 +275,8 @@ def writing(
     languages: list[str], tasks: dict[str, str], signatures: dict[str, dict[str, str]] | None = None
 ) -> CardFacts:
     """Facts about tasks of some types over one dataset in these languages."""
-    made = {name: make_task(name, {"type": kind, "data": "d", "layer": name}) for name, kind in tasks.items()}
+    layers = {name: {} if kind == "denoising" else {"layer": name} for name, kind in tasks.items()}
+    made = {name: make_task(name, {"type": kind, "data": "d", **layers[name]}) for name, kind in tasks.items()}
     for task in made.values():
         if hasattr(task, "architecture"):
             task.architecture = {"kind": "fresh", "config": {"d_model": 8}}
@@ -318,6 +319,8 @@ def test_each_model_is_asked_as_it_answers() -> None:
     beside = model_card(writing(["en", "fr"], {"target": "seq2seq", "mood": "classification"}))
     assert 'print(annotate("A text."))' in beside
     assert "texts.txt --output answers.jsonl\npolyhead predict this/folder texts.txt --task target --output" in beside
+    pretrained = ModelCard(model_card(writing(["en", "fr"], {"target": "seq2seq", "noise": "denoising"})))
+    assert pretrained.data.pipeline_tag == "translation", "what a model only learnt from is nothing that it does"
     two = model_card(writing(["en", "fr"], {"to fr": "seq2seq", "de": "seq2seq"}))
     assert "--task 'to fr' --output 'to fr.txt'\n" in two and "--task de --output de.txt\n" in two
 

@@ -48,7 +48,7 @@ def metadata(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData  # slow to import
 
     types = sorted({describe_task(task)["type"].rpartition(".")[2].lower() for task in facts.tasks.values()})
-    kinds = list(dict.fromkeys(_kind(facts, task) for task in facts.tasks.values()))
+    kinds = list(dict.fromkeys(_kind(facts, task) for task in facts.tasks.values() if task.annotates))
     signed = {figure for name in facts.tasks for figure in facts.signatures.get(name, {})}
     results = list(_results(facts))
     languages = list(dict.fromkeys(code for data in facts.data for code in data.get("languages") or []))
