@@ -15,7 +15,7 @@ from polyhead import intervals as bootstrap
 from polyhead.data.example import Text
 from polyhead.intervals import draws
 from polyhead.metrics import Tally
-from polyhead.text_metrics import TOKENIZERS, tally_texts, text_quality, text_signatures
+from polyhead.text_metrics import TOKENIZERS, tally_texts, text_quality, text_signatures, tokenizer_of
 
 REAL = [
     (
@@ -64,7 +64,25 @@ def test_figures_of_real_looking_texts_are_those_of_sacrebleu() -> None:
         assert text_quality([wanted], [answer]) == pytest.approx(official([wanted], [answer]), abs=1e-12), wanted
 
 
-@pytest.mark.parametrize("language", ["zh", "zh-Hant", "ZH_cn"])
+@pytest.mark.parametrize(
+    ("tokenizer", "codes"),
+    [
+        ("zh", "zh zh-Hant zh-TW ZH_cn zh_CN zho zho_Hans zho_Hant cmn cmn_Hans yue_Hant lzh __zh__ >>cmn_Hans<<"),
+        ("ja-mecab", "ja ja-JP ja_XX jpn jpn_Jpan __ja__"),
+        ("ko-mecab", "ko ko-KR ko_KR kor kor_Hang __ko__"),
+        ("13a", "en en_XX eng_Latn de-AT fra_Latn jav_Latn kon_Latn zu_ZA zul_Latn jam_Latn __my__"),
+    ],
+)
+def test_a_language_is_known_by_all_its_codes(tokenizer: str, codes: str) -> None:
+    """Those of BCP 47, of NLLB, mBART, M2M100 and Marian; sacrebleu has a tokenizer of this name."""
+    from sacrebleu.metrics.bleu import _TOKENIZERS as KNOWN
+
+    assert {code: tokenizer_of(code) for code in codes.split()} == dict.fromkeys(codes.split(), tokenizer)
+    assert tokenizer in KNOWN and set(TOKENIZERS.values()) <= set(KNOWN)
+    assert tokenizer_of(None) == tokenizer_of("") == tokenizer_of("??") == "13a"
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-Hant", "ZH_cn", "zho_Hans"])
 def test_chinese_is_cut_into_signs(language: str) -> None:
     gold, given = (list(side) for side in zip(*CHINESE, strict=True))
     figures = text_quality(gold, given, language)

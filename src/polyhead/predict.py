@@ -89,6 +89,10 @@ class Annotator:
         tasks = {name: self.model.tasks[name] for name in names}
         self._whole = [name for name, task in tasks.items() if not task.words and units.get(name) != "words"]
         self._rest = [name for name in tasks if name not in self._whole]
+        data = self.model.info.get("data", {})
+        self._by_language: dict[str | None, list[str]] = {}
+        for name, task in tasks.items():
+            self._by_language.setdefault(data.get(task.data, {}).get("language_code"), []).append(name)
         self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
 
     def only(self, task: str) -> Annotator:
@@ -191,13 +195,14 @@ class Annotator:
             yield Doc(example, sentences if split or example.words else (), named, self.keys)
 
     def _all_answers(self, units: Sequence[Example], wholes: set[int]) -> list[dict[str, Prediction]]:
-        items = self.model.encoder.tokenise(units)
         everything = [i for i in range(len(units)) if i not in wholes]
         out: list[dict[str, Prediction]] = [{} for _ in units]
-        parts = [(everything, list(self.names)), (sorted(wholes), self._whole)]
-        for rows, tasks in parts:
-            for row, answers in zip(rows, answer(self.model, [items[i] for i in rows], tasks), strict=True):
-                out[row] = answers
+        for language, names in self._by_language.items():  # each task reads texts as those that it learnt from
+            items = self.model.encoder.tokenise(units, language)
+            parts = [(everything, names), (sorted(wholes), [name for name in self._whole if name in names])]
+            for rows, tasks in parts:
+                for row, answers in zip(rows, answer(self.model, [items[i] for i in rows], tasks), strict=True):
+                    out[row] |= answers
         return out
 
 

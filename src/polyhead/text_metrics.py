@@ -7,6 +7,7 @@ exactly was computed, a signature says.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
-"""What BLEU cuts words with in languages that write no spaces between them, or whose words are made of many parts."""
+TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu", "hak", "lzh"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+}
+"""What BLEU cuts words with in languages that write no spaces between them, or whose words are made of many parts: by
+their codes of two and of three letters, Chinese ones by those of its varieties, too."""
 
 DEFAULT_TOKENIZER, WITHOUT_DICTIONARY = "13a", "char"
 """Those for all other languages, and where the dictionary that a language needs is not installed."""
@@ -33,7 +39,8 @@ def text_quality(gold: Sequence[str], predicted: Sequence[str], language: str | 
     Args:
         gold: The references.
         predicted: The answers; an empty one is wrong in all of its words.
-        language: The code of the texts' language, as ``de`` or ``zh-Hant``; it chooses what BLEU cuts words with.
+        language: The code of the texts' language, as ``de``, ``zh-Hant``, NLLB's ``zho_Hans``, mBART's ``zh_CN`` or
+            M2M100's ``__zh__``; it chooses what BLEU cuts words with.
 
     Returns:
         ``bleu`` (Papineni et al. 2002) and ``chrf`` (Popović 2015), with sacrebleu's defaults, as fractions in [0, 1];
@@ -77,13 +84,18 @@ def text_signatures(language: str | None = None) -> dict[str, str]:
     return found
 
 
+def tokenizer_of(language: str | None) -> str:
+    """What BLEU should cut words with, by its name in sacrebleu; the first part of a language's code tells."""
+    first = re.search(r"[a-z]+", (language or "").lower())
+    return TOKENIZERS.get(first[0], DEFAULT_TOKENIZER) if first else DEFAULT_TOKENIZER
+
+
 @cache
 def _bleu(language: str | None) -> BLEU:
     from sacrebleu.metrics.bleu import BLEU  # slow to import
 
-    primary = (language or "").replace("_", "-").partition("-")[0].lower()
     try:
-        return BLEU(tokenize=TOKENIZERS.get(primary, DEFAULT_TOKENIZER), force=True)
+        return BLEU(tokenize=tokenizer_of(language), force=True)
     except (RuntimeError, AssertionError):  # MeCab or its dictionary is not installed, or it is another one
         return BLEU(tokenize=WITHOUT_DICTIONARY, force=True)
 

@@ -23,6 +23,7 @@ from polyhead.card.metadata import LICENCES, dataset_id
 from polyhead.recipe import make_recipe
 from polyhead.scoring import figure
 from polyhead.tasks import make_task
+from test_cli import call
 
 HOSTILE = [
     "a|b",
@@ -265,3 +266,82 @@ def test_it_tells_data_and_stages_and_no_path_of_this_machine(run: polyhead.Run,
     config = (run.folder / "model" / "config.json").read_text(encoding="utf-8")
     assert str(tiny_encoder.parent) not in config
     assert str(run.folder.parent) not in config
+
+
+# --- the card of a model that writes texts ---
+
+
+def writing(
+    languages: list[str], tasks: dict[str, str], signatures: dict[str, dict[str, str]] | None = None
+) -> CardFacts:
+    """Facts about tasks of some types over one dataset in these languages."""
+    layers = {name: {} if kind == "denoising" else {"layer": name} for name, kind in tasks.items()}
+    made = {name: make_task(name, {"type": kind, "data": "d", **layers[name]}) for name, kind in tasks.items()}
+    for task in made.values():
+        if hasattr(task, "architecture"):
+            task.architecture = {"kind": "fresh", "config": {"d_model": 8}}
+    given = facts(list("dlfixmep"), tasks=made, signatures=signatures or {})
+    given.info["lineage"][0]["data"][0]["languages"] = languages
+    scores = {"dev": {name: {"bleu": 0.125, "chrf": 0.25, "length_ratio": 1.5} for name in tasks}}
+    return replace(given, scores=scores, intervals={})
+
+
+@pytest.mark.parametrize(
+    ("languages", "kind", "told"),
+    [
+        (["en", "fr"], "translation", "the whole text, with a text, from en to fr"),
+        (["en"], "text-generation", "the whole text, with a text"),
+        (["en", "en"], "text-generation", "the whole text, with a text, from en to en"),
+        ([], "text-generation", "the whole text, with a text"),
+    ],
+)
+def test_a_translator_is_one_to_the_hub(languages: list[str], kind: str, told: str) -> None:
+    signatures = {"target": {"bleu": "nrefs:1|tok:13a", "chrf": "nrefs:1|nc:6"}}
+    text = model_card(writing(languages, {"target": "seq2seq"}, signatures))
+    card = ModelCard(text)
+    assert isinstance(card.data, ModelCardData)
+    assert (card.data.pipeline_tag, card.data.metrics) == (kind, ["bleu", "chrf"])
+    assert {"seq2seq", kind} < set(card.data.tags)
+    found = {one.metric_type: (one.metric_name, one.metric_args, one.task_type) for one in card.data.eval_results}
+    assert found == {
+        "bleu": ("BLEU", {"signature": "nrefs:1|tok:13a"}, kind),
+        "chrf": ("chrF", {"signature": "nrefs:1|nc:6"}, kind),
+        "length_ratio": ("length_ratio", None, kind),
+    }
+    assert f"| target | seq2seq | target | {told} | bleu |" in text
+    assert "- target: nothing, it writes freely\n" in text
+
+
+def test_each_model_is_asked_as_it_answers() -> None:
+    alone = model_card(writing(["en", "fr"], {"target": "seq2seq"}))
+    assert "print(annotate(\"A text.\")['target'])" in alone
+    assert "polyhead predict this/folder texts.txt --output answers.txt\n" in alone and "--task" not in alone
+    beside = model_card(writing(["en", "fr"], {"target": "seq2seq", "mood": "classification"}))
+    assert 'print(annotate("A text."))' in beside
+    assert "texts.txt --output answers.jsonl\npolyhead predict this/folder texts.txt --task target --output" in beside
+    pretrained = ModelCard(model_card(writing(["en", "fr"], {"target": "seq2seq", "noise": "denoising"})))
+    assert pretrained.data.pipeline_tag == "translation", "what a model only learnt from is nothing that it does"
+    two = model_card(writing(["en", "fr"], {"to fr": "seq2seq", "de": "seq2seq"}))
+    assert "--task 'to fr' --output 'to fr.txt'\n" in two and "--task de --output de.txt\n" in two
+
+
+def test_the_commands_of_a_translator_s_card_work(
+    tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = runs.write_data(tmp_path / "data")
+    for side, lines in (("en", ["a cat", "the dog sat"]), ("fr", ["un chat", "le chien"])):
+        (folder / f"x.{side}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = '[data.x]\ntrain = "x.{en,fr}"\ndev = "x.{en,fr}"\nlanguage = ["en", "fr"]\n'
+    tasks = '[tasks.fr]\ntype = "seq2seq"\ndata = "x"\nvocabulary = 270\nlayers = 1\n'
+    recipe = runs.write_recipe(folder, tiny_encoder, "[[stages]]\nepochs = 1\n", data=data, tasks=tasks)
+    run = polyhead.train(recipe, tmp_path / "run")
+    card = ModelCard.load(run.folder / "model" / "README.md")
+    assert card.data.pipeline_tag == "translation" and card.data.eval_results[0].metric_args["signature"]
+    code, commands = re.findall(r"```(?:python|console)\n(.*?)```", card.text, re.DOTALL)[:2]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("a dog\na cat sat\n", encoding="utf-8")
+    exec(code.replace("this/folder", str(run.folder / "model")), {})
+    assert capsys.readouterr().out.endswith("\n")
+    (command,) = commands.strip().splitlines()
+    call(*command.replace("this/folder", str(run.folder / "model")).split()[1:])
+    assert len((tmp_path / "answers.txt").read_text(encoding="utf-8").splitlines()) == 2

@@ -170,3 +170,35 @@ def build(family: str, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+_SPECIALS = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+_SCORES = [*_SPECIALS, ("▁", -2.0), ("▁c", -2.5), *((letter, -3.0) for letter in LETTERS)]
+
+
+def _nllb(*, legacy: bool = False) -> Any:
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *LETTERS, "▁c"]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    return transformers.NllbTokenizer(vocab=vocabulary, merges=[("▁", "c")], legacy_behaviour=legacy)
+
+
+MULTILINGUAL: dict[str, tuple[Callable[[], Any], list[str]]] = {
+    "mbart": (lambda: transformers.MBartTokenizer(vocab=_SCORES), ["fr_XX", "en_XX"]),
+    "mbart50": (lambda: transformers.MBart50Tokenizer(vocab=_SCORES), ["fr_XX", "sl_SI", "en_XX"]),
+    "nllb": (_nllb, ["fra_Latn", "zho_Hans", "eng_Latn"]),
+    "nllb, its first way": (lambda: _nllb(legacy=True), ["fra_Latn", "eng_Latn"]),
+}
+"""Each kind with some of its codes, the last of which is what it usually takes texts for."""
+
+
+def build_multilingual(kind: str, folder: Path) -> Path:
+    """A tiny random encoder-decoder with this tokenizer, as transformers writes it."""
+    logging.disable_progress_bar()
+    made = MULTILINGUAL[kind][0]()
+    settings = BART | {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.MBartModel(transformers.MBartConfig(vocab_size=len(made), **settings))
+    model.save_pretrained(folder)
+    made.save_pretrained(folder)
+    return folder

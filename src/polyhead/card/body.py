@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import tomli_w
 
 from polyhead.card.facts import CardFacts
 from polyhead.card.markdown import fenced, paragraph, plain, table
+from polyhead.data.example import Text
 from polyhead.data.text import counted
 from polyhead.hub import HERE
 from polyhead.scoring import Scores, figure, signature_lines
@@ -29,7 +31,7 @@ def body(facts: CardFacts) -> str:
         "## What it answers\n",
         _answers(facts),
         "## How to use it\n",
-        _usage(),
+        _usage(facts),
         "## Scores\n",
         *_scores(facts),
         "## How it came to be\n",
@@ -61,16 +63,29 @@ def _answers(facts: CardFacts) -> str:
             plain(name),
             plain(describe_task(task)["type"]),
             plain(task.layer) or "none",
-            "each word or span of words" if task.words else "the whole text",
+            _unit(facts, task),
             plain(task.metric),
         ]
         for name, task in facts.tasks.items()
     ]
+    free = dict.fromkeys(facts.writers, "nothing, it writes freely")
     learnt = "".join(
-        f"- {plain(name)}: {'; '.join(_learnt(task)) or 'nothing'}\n" for name, task in facts.tasks.items()
+        f"- {plain(name)}: {'; '.join(_learnt(task)) or free.get(name, 'nothing')}\n"
+        for name, task in facts.tasks.items()
     )
     head = ["task", "type", "layer", "answers for", "main figure"]
     return f"{table(head, rows)}\nWhat the tasks learnt to choose from:\n\n{learnt}"
+
+
+def _unit(facts: CardFacts, task: Task) -> str:
+    """What a task answers for, and with a text in which language, where the data says so."""
+    if not task.annotates:
+        return "nothing"
+    if task.kind is not Text:
+        return "each word or span of words" if task.words else "the whole text"
+    languages = facts.languages(task)
+    between = f", from {plain(languages[0])} to {plain(languages[1])}" if len(languages) == 2 else ""
+    return f"the whole text, with a text{between}"
 
 
 def _learnt(task: Task) -> Iterator[str]:
@@ -81,15 +96,31 @@ def _learnt(task: Task) -> Iterator[str]:
         value = getattr(task, field.name)
         if isinstance(value, float):
             yield f"{field.name} {value:.4g}"
-        elif isinstance(value, list | dict) and all(isinstance(one, str) for one in value):
+        elif isinstance(value, list | dict) and _are_names(value):
             shown = ", ".join(plain(one) for one in list(value)[:MOST_LABELS])
             more = f", and {len(value) - MOST_LABELS:,} more" if len(value) > MOST_LABELS else ""
             yield f"{len(value):,} {field.name}: {shown}{more}"
 
 
-def _usage() -> str:
-    code = f'import polyhead\n\nannotate = polyhead.load("{HERE}")\nprint(annotate("A text."))\n'
-    return f"{fenced(code, 'python')}\n{fenced(f'polyhead predict {HERE} texts.txt --output answers.jsonl', 'console')}"
+def _are_names(value: list[Any] | dict[Any, Any]) -> bool:
+    """Whether a list or a table is one of names, and not of tables in their turn."""
+    inner = value.values() if isinstance(value, dict) else ()
+    return bool(value) and all(isinstance(one, str) for one in value) and not any(isinstance(x, dict) for x in inner)
+
+
+def _usage(facts: CardFacts) -> str:
+    """How to load the model and ask it: a translator for a text, others for all that they say."""
+    writers = facts.writers
+    alone = len(writers) == sum(task.answers and task.annotates for task in facts.tasks.values()) == 1
+    asked = f'annotate("A text.")[{next(iter(writers.values()))!r}]' if alone else 'annotate("A text.")'
+    code = f'import polyhead\n\nannotate = polyhead.load("{HERE}")\nprint({asked})\n'
+    commands = [] if alone else [f"polyhead predict {HERE} texts.txt --output answers.jsonl"]
+    for name in writers:
+        only = "" if alone else f" --task {shlex.quote(name)}"
+        output = "answers.txt" if len(writers) == 1 else shlex.quote(f"{name}.txt")
+        commands.append(f"polyhead predict {HERE} texts.txt{only} --output {output}")
+    asked = "\n".join(commands)
+    return f"{fenced(code, 'python')}\n{fenced(asked, 'console')}"
 
 
 def _scores(facts: CardFacts) -> Iterator[str]:

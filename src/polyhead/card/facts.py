@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from polyhead.data.example import Text
+from polyhead.data.writers import set_apart
 from polyhead.recipe import Recipe
 from polyhead.scoring import Scores
 from polyhead.tasks import Task
@@ -46,6 +48,16 @@ class CardFacts:
     def encoder(self) -> dict[str, Any]:
         """The encoder that they began with."""
         return dict(self.info.get("encoder", {}))
+
+    @property
+    def writers(self) -> dict[str, str]:
+        """The tasks that answer with texts, and what their answers are called."""
+        names = set_apart({name: task.layer for name, task in self.tasks.items() if task.answers})
+        return {name: layer for name, layer in names.items() if self.tasks[name].kind is Text}
+
+    def languages(self, task: Task) -> list[str]:
+        """The languages of a task's data, as far as they are stated."""
+        return next((list(one.get("languages") or []) for one in self.data if one["name"] == task.data), [])
 
     @property
     def data(self) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from polyhead.card.facts import CardFacts
-from polyhead.data.example import Labels, Spans, Tree, WordLabels
+from polyhead.data.example import Labels, Spans, Text, Tree, WordLabels
 from polyhead.tasks import Task, describe_task
 
 KINDS = {
@@ -17,8 +17,15 @@ KINDS = {
     str: "text-classification",
     Labels: "text-classification",
     float: "text-classification",
+    Text: "text-generation",
 }
 """The Hub's name for what answers with a kind of value."""
+
+TRANSLATION = "translation"
+"""Its name for what answers with a text in another language."""
+
+METRICS = {"bleu": "BLEU", "chrf": "chrF"}
+"""What people call a figure that the Hub knows by another name."""
 
 LICENCES = frozenset(
     """
@@ -41,7 +48,8 @@ def metadata(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData  # slow to import
 
     types = sorted({describe_task(task)["type"].rpartition(".")[2].lower() for task in facts.tasks.values()})
-    kinds = list(dict.fromkeys(_kind(task) for task in facts.tasks.values()))
+    kinds = list(dict.fromkeys(_kind(facts, task) for task in facts.tasks.values() if task.annotates))
+    signed = {figure for name in facts.tasks for figure in facts.signatures.get(name, {})}
     results = list(_results(facts))
     languages = list(dict.fromkeys(code for data in facts.data for code in data.get("languages") or []))
     datasets = [found for data in facts.data if (found := dataset_id(data.get("url")))]
@@ -55,7 +63,7 @@ def metadata(facts: CardFacts) -> str:
         pipeline_tag=kinds[0] if len(kinds) == 1 and kinds[0] != "other" else None,
         tags=["polyhead", *(["multi-task"] if len(facts.tasks) > 1 else []), *types, *sorted(set(kinds) - {"other"})],
         datasets=list(dict.fromkeys(datasets)) or None,
-        metrics=sorted({task.metric for task in facts.tasks.values()}),
+        metrics=sorted({task.metric for task in facts.tasks.values()} | signed),
         model_name=facts.name,
         eval_results=results or None,
         **optional,
@@ -69,8 +77,12 @@ def dataset_id(url: str | None) -> str | None:
     return found[1] if found else None
 
 
-def _kind(task: Task) -> str:
-    return KINDS.get(task.kind, "other") if task.annotates else "other"
+def _kind(facts: CardFacts, task: Task) -> str:
+    """The Hub's name for what a task does; it has none for what answers nothing."""
+    if not task.annotates:
+        return "other"
+    two = task.kind is Text and len(set(facts.languages(task))) == 2
+    return TRANSLATION if two else KINDS.get(task.kind, "other")
 
 
 def _licence(licence: str | None) -> dict[str, str]:
@@ -94,16 +106,18 @@ def _results(facts: CardFacts) -> Iterator[Any]:
             data: Mapping[str, Any] = places.get(task.data, {})
             unique = layers.count((task.data, task.layer)) == 1  # results are told apart by this
             for figure, value in _main_figures(figures):
+                signature = facts.signatures.get(name, {}).get(figure)
                 yield EvalResult(
-                    task_type=_kind(task),
+                    task_type=_kind(facts, task),
                     task_name=f"{name} ({describe_task(task)['type']})",
                     dataset_type=dataset_id(data.get("url")) or task.data,
                     dataset_name=task.data,
                     dataset_config=task.layer if unique and task.layer else f"{task.layer} ({name})".lstrip(),
                     dataset_split=split,
                     metric_type=figure,
-                    metric_name=figure,
+                    metric_name=METRICS.get(figure, figure),
                     metric_value=value,
+                    metric_args={"signature": signature} if signature else None,
                 )
 
 

@@ -81,6 +81,13 @@ class DataSpec(BaseModel):
     language: str | list[str] | None = Field(
         default=None, description="The language of the texts, or several, as codes (en, pt-BR), for the model card."
     )
+    language_code: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The language of the texts that are read, by the encoder's own code, which is then put at each of "
+        "them: eng_Latn of NLLB, en_XX of mBART, en of M2M100. By default that of the first dataset that has one, else "
+        "the one that the encoder's tokenizer was saved with.",
+    )
     _answers: bool = PrivateAttr(default=False)
     _blank: bool = PrivateAttr(default=False)
 

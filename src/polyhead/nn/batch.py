@@ -135,8 +135,7 @@ def laid_out(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
 
 def padded_length(pieces: Pieces, tokenizer: PieceTokenizer, window: int) -> int:
     """The length of an example's longest row, special pieces included."""
-    frame = tokenizer.double if len(pieces.pair) else tokenizer.single
-    return min(pieces.length + frame.size, window)
+    return min(pieces.length + tokenizer.around(pieces).size, window)
 
 
 def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> Batch:
@@ -181,11 +180,12 @@ def _one_row_each(items: Sequence[Pieces], tokenizer: PieceTokenizer) -> Batch:
     columns = np.arange(width)
     inside = (columns >= first) & (columns < ends[:, None])  # (rows, pieces), without special pieces
     ids = np.full(inside.shape, tokenizer.padding, dtype=np.int64)
-    ids[:, :first] = frame.before
+    around = [tokenizer.around(item) for item in items]
+    ids[:, :first] = [one.before for one in around]
     ids[inside] = np.concatenate([item.ids for item in items])
     rows = np.arange(len(items))
-    for place, piece in enumerate(frame.after):
-        ids[rows, ends + place] = piece
+    for place in range(len(frame.after)):
+        ids[rows, ends + place] = [one.after[place] for one in around]
     case = None
     if any(item.case is not None for item in items):
         case = np.zeros_like(ids)
@@ -259,7 +259,8 @@ def _fill(
 
 
 def _single_row(item: Pieces, tokenizer: PieceTokenizer, start: int, end: int) -> _Row:
-    before, after = (np.asarray(part, dtype=np.int64) for part in (tokenizer.single.before, tokenizer.single.after))
+    frame = tokenizer.around(item)
+    before, after = (np.asarray(part, dtype=np.int64) for part in (frame.before, frame.after))
     ids = np.concatenate([before, item.ids[start:end], after])
     case = None
     if item.case is not None:
@@ -268,7 +269,7 @@ def _single_row(item: Pieces, tokenizer: PieceTokenizer, start: int, end: int) -
 
 
 def _pair_row(item: Pieces, tokenizer: PieceTokenizer, window: int) -> _Row:
-    frame = tokenizer.double
+    frame = tokenizer.around(item)
     room = window - frame.size
     first, second = len(item.ids), len(item.pair)
     if first + second > room:

@@ -166,9 +166,9 @@ class Encoder(nn.Module):
                 remedy='Leave layer_decay out, and take freeze = "nothing" or "encoder" without thaw.',
             ) from error
 
-    def tokenise(self, examples: Sequence[Example]) -> list[Pieces]:
-        """The pieces of each example."""
-        return self.tokenizer(examples)
+    def tokenise(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:
+        """The pieces of each example; the language is told by the encoder's own code, where it has such."""
+        return self.tokenizer(examples, language)
 
     def collate(self, items: Sequence[Pieces]) -> Batch:
         """The batch that ``forward`` takes."""

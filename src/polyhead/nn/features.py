@@ -181,4 +181,6 @@ def digest(item: Pieces) -> bytes:
     """What a text is known by: all that an encoder reads of it."""
     case = b"" if item.case is None else item.case.tobytes()
     head = b"%d %d " % (len(item.ids), len(item.pair))
+    if item.code is not None:
+        head += b"in %d " % item.code
     return hashlib.blake2b(head + item.ids.tobytes() + item.pair.tobytes() + case, digest_size=16).digest()

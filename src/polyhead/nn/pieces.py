@@ -14,11 +14,16 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from polyhead.data.example import Example
+from polyhead.errors import PolyheadError
+from polyhead.nn.codes import language_codes, with_code
 
 Ints: TypeAlias = NDArray[np.int64]
 
 MASKS = ("[MASK]", "<mask>")
 """What families of encoders call the piece that stands for a masked one."""
+
+FEW = 6
+"""How many codes of languages are named where one is wrong."""
 
 _EMPTY: Ints = np.zeros(0, dtype=np.int64)
 
@@ -36,6 +41,7 @@ class Pieces:
             ``None`` where no word has a capital. Shape (pieces of both texts,).
         target: The same text in the pieces of a decoder, where a block of text has them alongside. Shape
             (pieces of the decoder,).
+        code: The id of the piece that tells the text's language, where that is not the tokenizer's usual one.
     """
 
     ids: Ints
@@ -44,6 +50,7 @@ class Pieces:
     words: tuple[str, ...] = ()
     case: Ints | None = None
     target: Ints | None = None
+    code: int | None = None
 
     @property
     def length(self) -> int:
@@ -75,6 +82,13 @@ class Specials:
         """How many special pieces there are."""
         return len(self.pieces)
 
+    def changed(self, old: int, new: int) -> Specials:
+        """The same with another piece in the place of one."""
+        before, between, after = (
+            tuple(new if piece == old else piece for piece in part) for part in (self.before, self.between, self.after)
+        )
+        return Specials(before, between, after, self.types)
+
 
 class PieceTokenizer:
     """A fast tokenizer with truncation and padding off, and its special pieces known.
@@ -100,8 +114,14 @@ class PieceTokenizer:
         self.gap = _gap_of(tokenizer)
         self.lowers = tokenizer.encode("Hat HAT").ids == tokenizer.encode("hat hat").ids
 
-    def __call__(self, examples: Sequence[Example]) -> list[Pieces]:
-        """The pieces of each example: from its words where it has words, else from its raw text."""
+    def __call__(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:
+        """The pieces of each example: from its words where it has words, else from its raw text.
+
+        Args:
+            examples: What is read.
+            language: The code of their language, where the tokenizer has several; by default its usual one.
+        """
+        code = self.code_of(language)
         split = [i for i, example in enumerate(examples) if example.words]
         raw = [i for i, example in enumerate(examples) if not example.words]
         out: list[Pieces] = [Pieces(_EMPTY)] * len(examples)
@@ -112,7 +132,65 @@ class PieceTokenizer:
         pairs = [i for i, example in enumerate(examples) if example.pair is not None]
         for i, (ids, case) in zip(pairs, self._raw([examples[i].pair or "" for i in pairs]), strict=True):
             out[i] = replace(out[i], pair=ids, case=_joined(out[i], ids, case))
-        return out
+        return out if code is None else [replace(pieces, code=code) for pieces in out]
+
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The ids of the pieces that tell a text's language, by the language's code; none where texts have no such."""
+        return language_codes(self.tokenizer) if self._usual_code is not None else {}
+
+    @cached_property
+    def _usual_code(self) -> int | None:
+        """The piece around texts that tells their language, if there is one."""
+        known = set(language_codes(self.tokenizer).values())
+        return next((piece for piece in self.single.pieces if piece in known), None)
+
+    def code_of(self, language: str | None) -> int | None:
+        """The id of the piece that tells a language; ``None`` where that is what the tokenizer puts at a text anyway.
+
+        Raises:
+            PolyheadError: The tokenizer has no such code, or none at all.
+        """
+        if language is None:
+            return None
+        if not self.codes:
+            raise PolyheadError(
+                f"{language!r} is no language of the encoder's tokenizer, which puts no such code at texts.",
+                remedy="Leave language_code out; it is for encoders such as mBART, M2M100 and NLLB.",
+            )
+        found = self.codes.get(language.strip("_"))
+        if found is None:
+            raise PolyheadError(
+                f"{language!r} is no language of the encoder's tokenizer.",
+                remedy=f"It has {len(self.codes)}, such as {', '.join(self._some(language))}.",
+            )
+        return None if found == self._usual_code else found
+
+    def _some(self, like: str) -> list[str]:
+        """A few codes, those that begin as a wrong one does before others."""
+        begin = like.strip("_").casefold()[:2]
+        return sorted(self.codes, key=lambda code: (not code.startswith(begin), code))[:FEW]
+
+    def reading(self, language: str) -> PieceTokenizer:
+        """The tokenizer that takes all texts for texts in this language, if nothing else is said.
+
+        Raises:
+            PolyheadError: See :meth:`code_of`.
+        """
+        code = self.code_of(language)
+        if code is None:
+            return self
+        assert self._usual_code is not None, "else no language has a code"
+        changed = with_code(self.tokenizer, self._usual_code, code)
+        return PieceTokenizer(changed, unknown=self.unknown, padding=self.padding)
+
+    def around(self, pieces: Pieces) -> Specials:
+        """The special pieces around a text, or around and between the two of a pair."""
+        usual = self.double if len(pieces.pair) else self.single
+        if pieces.code is None:
+            return usual
+        assert self._usual_code is not None, "else no text has a code"
+        return usual.changed(self._usual_code, pieces.code)
 
     @cached_property
     def ordinary(self) -> NDArray[np.bool_]:

@@ -79,7 +79,7 @@ class Denoising(Writing):
         spans = [(bounds[first], bounds[first + count]) for first, count in self._spans(len(bounds) - 1, rng)]
         ids = _replaced(pieces.ids, spans, mask)
         case = None if pieces.case is None else _replaced(pieces.case, spans, 0)
-        return Pieces(ids, case=case), self.framed(pieces.target)
+        return Pieces(ids, case=case, code=pieces.code), self.framed(pieces.target)
 
     def _spans(self, words: int, rng: np.random.Generator) -> list[tuple[int, int]]:
         """Which of so many words to replace: the first of each span and how many they are, in order.

@@ -103,7 +103,7 @@ class MaskedLm(Task):
         if case is not None:  # capitals would give much away
             case = case.copy()
             case[places] = 0
-        return Pieces(ids, places, words=("",) * len(places), case=case), gold
+        return Pieces(ids, places, words=("",) * len(places), case=case, code=pieces.code), gold
 
     def _chosen(self, pieces: Pieces, tokenizer: PieceTokenizer, rng: np.random.Generator) -> Ints:
         """The places of the pieces to hide, in order: at least one if there is any that may be. Shape (hidden,)."""

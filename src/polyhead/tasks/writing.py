@@ -66,7 +66,8 @@ class Writing(Task):
         label_smoothing: The share of a piece's probability that is spread over all others in training (Szegedy et al.
             2016).
         language: The language to write, for a decoder that writes several: tasks that share a head each name their own,
-            and it stands at the beginning of each text. Of mBART or NLLB it is their code, as fra_Latn.
+            and it stands at the beginning of each text. Of mBART or NLLB it is their code, as fra_Latn; the language
+            that is read is the dataset's language_code.
     """
 
     kind: ClassVar[type] = Text
@@ -269,7 +270,9 @@ class Writing(Task):
 def _ids_of(encoder: Encoder) -> dict[str, int]:
     """The special pieces of an encoder's tokenizer that begin, end and fill up a text."""
     tokenizer = encoder.tokenizer
-    before, after = tokenizer.single.before, tokenizer.single.after
+    codes = set(tokenizer.codes.values())  # they tell the language of what is read
+    frame = tokenizer.single
+    before, after = ([piece for piece in part if piece not in codes] for part in (frame.before, frame.after))
     end = after[-1] if after else tokenizer.padding
     start = before[0] if before else end
     return {"decoder_start_token_id": start, "eos_token_id": end, "pad_token_id": tokenizer.padding}

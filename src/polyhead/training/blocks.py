@@ -46,12 +46,14 @@ class Blocks(Sequence[Pieces]):
         ends: Where each block ends in ``codes``. Shape (blocks,).
         targets: The pieces of the same texts in a decoder's vocabulary, if there are any. Shape (all of these,).
         target_ends: Where each block ends in ``targets``. Shape (blocks,).
+        code: The id of the piece that tells the texts' language, see :class:`polyhead.nn.pieces.Pieces`.
     """
 
     codes: Codes
     ends: Ints
     targets: Codes | None = None
     target_ends: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    code: int | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Blocks:
@@ -88,7 +90,8 @@ class Blocks(Sequence[Pieces]):
         case = ((codes >> _CASE) & 7).astype(np.int64)
         starts = np.flatnonzero(codes >> _START)
         target = None if self.targets is None else _part(self.targets, self.target_ends, index).astype(np.int64)
-        return Pieces((codes & _ID).astype(np.int64), starts, case=case if case.any() else None, target=target)
+        ids = (codes & _ID).astype(np.int64)
+        return Pieces(ids, starts, case=case if case.any() else None, target=target, code=self.code)
 
 
 def _part(codes: Codes, ends: Ints, index: int) -> Codes:

@@ -205,6 +205,7 @@ class Training:
         """The ids of all pieces in the training examples, special ones included, sorted."""
         tokenizer = self.model.encoder.tokenizer
         special = [*tokenizer.single.pieces, *tokenizer.double.pieces, tokenizer.padding, tokenizer.unknown]
+        special += tokenizer.codes.values()
         return torch.from_numpy(np.union1d(np.asarray(special, dtype=np.int64), plan.examples.pieces))
 
     def _freeze(self, stage: Stage, steps: int) -> None:

@@ -51,7 +51,8 @@ class Origin:
     extension: Extension | None = None
 
     def encoder(self, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]) -> Encoder:
-        """The encoder, as it is before the first step.
+        """The encoder, as it is before the first step. If nothing else is said, it takes texts for such in the language
+        of the first dataset that names one.
 
         Args:
             datasets: Their training splits are what a tokenizer, or its new pieces, is learnt from.
@@ -60,6 +61,14 @@ class Origin:
         Raises:
             PolyheadError: The encoder cannot be loaded, or does not fit what the recipe wants of it.
         """
+        made = self._encoder(datasets, tasks)
+        learnt_from = {task.data for task in tasks.values()}
+        codes = {name: one.language_code for name, one in self.recipe.data.items() if name in learnt_from}
+        with self.recipe.blamed():
+            read_languages(made, {name: code for name, code in codes.items() if code is not None})
+        return made
+
+    def _encoder(self, datasets: Mapping[str, Dataset], tasks: Mapping[str, Task]) -> Encoder:
         if self.model is not None:
             return self.model.encoder
         seed = self.recipe.seed
@@ -208,6 +217,25 @@ def find_origin(recipe: Recipe, tasks: Mapping[str, Task], folder: Path | None =
         if start.labels == "union" and name not in start.heads:
             tasks[name].earlier = task  # type: ignore[misc]
     return origin
+
+
+def read_languages(encoder: Encoder, codes: Mapping[str, str]) -> None:
+    """Let an encoder take texts for such in the first of some languages, and see that it knows them all.
+
+    Args:
+        encoder: Its tokenizer is changed.
+        codes: By dataset, in the encoder's own codes.
+
+    Raises:
+        PolyheadError: It does not know one.
+    """
+    for name, code in codes.items():
+        try:
+            encoder.tokenizer.code_of(code)
+        except PolyheadError as error:
+            raise PolyheadError(f"data.{name}.language_code = {error.what}", remedy=error.remedy) from error
+    for code in list(codes.values())[:1]:
+        encoder.tokenizer = encoder.tokenizer.reading(code)
 
 
 def training_texts(datasets: Iterable[Dataset]) -> Iterator[str]:

@@ -292,7 +292,7 @@ class Material:
         folder = self._folder / hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
         if not folder.is_dir():
             write(dataset.splits[split], tokenizer, folder, packing)
-        return Blocks.open(folder)
+        return replace(Blocks.open(folder), code=tokenizer.code_of(dataset.spec.language_code))
 
     @cached_property
     def _folder(self) -> Path:
@@ -303,7 +303,8 @@ class Material:
 
     def _items(self, name: str, split: str) -> list[Pieces]:
         if (name, split) not in self.pieces:
-            self.pieces[name, split] = self.encoder.tokenise(self.datasets[name].splits[split])
+            dataset = self.datasets[name]
+            self.pieces[name, split] = self.encoder.tokenise(dataset.splits[split], dataset.spec.language_code)
         return self.pieces[name, split]
 
 
