@@ -92,7 +92,7 @@ def test_targets_go_from_start_to_end() -> None:
     target = made.target(examples()[0])
     assert target is not None and (target[0], target[-1]) == (START, END)
     assert made.target_vocabulary().decode(target.tolist()) == PAIRS[0][1]
-    assert made.units(examples()[0]) == made.steps(target) == len(target) - 1
+    assert made.units(examples()[0], target) == made.steps(target) == len(target) - 1
     assert made.target(Example(text="alone")) is None
 
 

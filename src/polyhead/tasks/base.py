@@ -218,8 +218,8 @@ class Task(ABC):
             PolyheadError: One is out of bounds.
         """
 
-    def units(self, example: Example) -> int:
-        """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
+    def units(self, example: Example, target: Any) -> int:  # noqa: ARG002 - for subclasses
+        """How many units the loss sums over for an example with this target: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
 
     def earlier_labels(self) -> set[str]:

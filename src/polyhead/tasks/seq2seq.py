@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from polyhead.data.dataset import TRAIN
 from polyhead.data.example import Example, Value
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError
@@ -51,13 +52,25 @@ class Seq2Seq(Writing):
             return None
         ids = self.target_vocabulary().encode(self.gold(example))
         if len(ids) > self.longest:
-            self._too_long.append(f"{example.file}:{example.line}")
+            self._too_long.append(_place(example))
             return None
         return self.framed(ids)
 
-    def units(self, example: Example) -> int:
-        """The pieces of the target, and its end; about, where it is too long to be learnt from."""
-        return len(self.target_vocabulary().encode(self.gold(example))) + 1
+    def units(self, example: Example, target: NDArray[np.int64]) -> int:  # noqa: ARG002
+        """The pieces that are to be told: those of the target, but for its start."""
+        return len(target) - 1
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """Note gold texts that are longer than what is written; with the encoder's own pieces that is not known yet."""
+        if split == TRAIN or not self.pieces:  # what training leaves out, remarks say
+            return []
+        found = [example for example in examples if self.carries(example)]
+        coded = self.target_vocabulary().encode_all([self.gold(example) for example in found])
+        places = [_place(example) for example, ids in zip(found, coded, strict=True) if len(ids) > self.longest]
+        if not places:
+            return []
+        these = f"{counted(len(places), 'target')} of the {split} split ({listed(places)})"
+        return [f"tasks.{self.name}: {these} of more pieces than are ever written: longest = {self.longest}"]
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``bleu`` and ``chrf``, as sacrebleu computes them, and ``length_ratio``."""
@@ -101,3 +114,7 @@ class Seq2Seq(Writing):
         self._best = best
         self.temperature = temperature if temperature is not None else self.temperature
         self.beams = beams if beams is not None else max(self.beams, best if self.temperature is None else 1)
+
+
+def _place(example: Example) -> str:
+    return f"{example.file}:{example.line}"
