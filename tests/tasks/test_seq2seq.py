@@ -73,7 +73,9 @@ def learn(model: Model, name: str, given: Sequence[Example], steps: int = 60) ->
     return float(loss.total.detach()) / loss.units
 
 
-@pytest.mark.parametrize("text", ["L'été, à Noël…", "“Quoi?”  – 12,5 €", "Straße", "日本語", "a_b\\c <x>", "İstanbul"])
+@pytest.mark.parametrize(
+    "text", ["L'été, à Noël…", "“Quoi?”  – 12,5 €", "Straße", "日本語", "a_b\\c <x>", "İstanbul", "a<s>b</s> <unk>"]
+)
 def test_a_text_comes_back_as_it_was(text: str) -> None:
     vocabulary = learn_vocabulary(["L'été dernier", "l'été prochain"], 300)
     assert vocabulary.decode(vocabulary.encode(text)) == text
@@ -84,6 +86,11 @@ def test_a_text_comes_back_as_it_was(text: str) -> None:
 def test_a_line_break_in_an_answer_becomes_a_space() -> None:
     vocabulary = learn_vocabulary(["a b"], 300)
     assert vocabulary.decode(vocabulary.encode("a\n b\tc")) == "a b c"
+
+
+def test_a_byte_that_no_text_may_hold_is_not_written() -> None:
+    vocabulary = learn_vocabulary(["a b"], 300)
+    assert vocabulary.decode([*vocabulary.encode("a"), *vocabulary.encode("\0"), *vocabulary.encode("b")]) == "ab"
 
 
 def test_targets_go_from_start_to_end() -> None:
@@ -162,6 +169,24 @@ def test_one_decoder_writes_the_language_that_is_asked_for(encoder: Encoder) -> 
         learn(model, "de", examples(german), steps=10)
     found = answer(model, encoder.tokenise([Example(text="the dog sleeps")]), ["it", "de"])[0]
     assert str(found["it"].value).startswith("Le") and str(found["de"].value).startswith("Hund")
+
+
+@pytest.mark.parametrize("languages", [("fr", None), (None, "fr")])
+def test_a_decoder_of_several_tasks_is_always_told_the_language(languages: tuple[str | None, str | None]) -> None:
+    first, second = (task(language=language) for language in languages)
+    first.name, second.name, second.head_of = "one", "two", "one"
+    silent = "one" if languages[0] is None else "two"
+    with pytest.raises(PolyheadError, match=rf"tasks\.{silent} names no language") as found:
+        first.shared_with([second])
+    assert f"[tasks.{silent}]" in str(found.value)
+
+
+def test_a_decoder_that_goes_on_is_told_the_language_again() -> None:
+    parent, child = task(language="fr"), task()
+    parent.prepare(examples())
+    child.earlier = parent  # type: ignore[misc]
+    with pytest.raises(PolyheadError, match='(?s)names no language.*language = "fr"'):
+        child.prepare(examples())
 
 
 def test_an_unknown_language_is_told(encoder: Encoder) -> None:
@@ -327,9 +352,10 @@ def test_the_loss_is_that_of_each_piece_alone(encoder: Encoder) -> None:
 
 
 def test_a_vocabulary_without_a_language_has_no_piece_for_it() -> None:
-    vocabulary = learn_vocabulary(["a"], 300, ["fr"])
+    vocabulary = learn_vocabulary(["de la"] * 2, 300, ["fr"])
     assert isinstance(vocabulary, TargetVocabulary)
     assert vocabulary.language("fr") == 4 and vocabulary.language("de") is None
+    assert "de" in vocabulary.pieces, "which is a piece of words, and no language"
 
 
 def learnt_model(encoder: Encoder) -> Model:
@@ -366,10 +392,11 @@ def test_drawn_texts_differ_and_the_seed_repeats_them(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ({"beams": 0}, "beams = 0"),
-        ({"best": 65}, "n-best = 65"),
+        ({"beams": 0}, "beams = 0 is not right"),
+        ({"best": 65}, "n-best = 65 is not right"),
         ({"beams": 2, "best": 3}, "The 3 best texts are wanted of 2 hypotheses"),
         ({"temperature": 0.0}, "temperature = 0.0 is not right"),
+        ({"temperature": 1e-40}, "temperature = 1e-40 is not right"),
         ({"temperature": float("nan")}, "temperature = nan is not right"),
     ],
 )

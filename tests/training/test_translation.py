@@ -92,6 +92,10 @@ def test_one_encoder_tags_and_translates(folder: Path, tiny_encoder: Path, tmp_p
     lines = out.read_text(encoding="utf-8").split("\n")
     assert len(lines) == 4 and lines[0] and not lines[1] and lines[2], "a line for each line"
     many = call("predict", run.folder, folder / "more.txt", "--task", "fr", "--to", "jsonl", "--n-best", "2")
+    piped = call("predict", run.folder, "--task", "fr", "--n-best", "2", stdin="the dog eats\n")
+    assert piped.stdout == many.stdout.splitlines(keepends=True)[0], "what is said is JSONL if nobody says otherwise"
+    assert "Add --to jsonl" in str(fault("predict", run.folder, "--task", "fr", "--to", "csv", "--n-best", "2"))
+    assert "has no room" in str(fault("predict", run.folder, "--task", "fr", "--to", "text", "--confidence"))
     first = json.loads(many.stdout.splitlines()[0])
     assert isinstance(first["target"], str) and len(first["target_others"]) == 1
     assert "writes texts" in str(fault("predict", run.folder, folder / "more.txt", "--n-best", "2", "--task", "pos"))

@@ -19,6 +19,9 @@ from polyhead.nn.decoding import Search
 from polyhead.tasks.writing import MOST_BEAMS, Writing
 from polyhead.text_metrics import tally_texts, text_signatures
 
+COLDEST, HOTTEST = 0.001, 1000.0
+"""The bounds of a temperature; far below, logits over it would be infinite."""
+
 
 @dataclass(kw_only=True)
 class Seq2Seq(Writing):
@@ -37,7 +40,7 @@ class Seq2Seq(Writing):
 
     beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    temperature: Annotated[float, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None = None
     choose: Literal["bleu", "chrf"] = "bleu"
 
     def __post_init__(self) -> None:
@@ -101,12 +104,12 @@ class Seq2Seq(Writing):
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:
         """Keep so many hypotheses, give so many texts, or draw them, in place of what the settings say."""
-        if not 1 <= best <= MOST_BEAMS or (beams is not None and not 1 <= beams <= MOST_BEAMS):
-            raise PolyheadError(
-                f"beams = {beams} and n-best = {best} are not right.", remedy=f"Take numbers from 1 to {MOST_BEAMS}."
-            )
-        if temperature is not None and not 0 < temperature < float("inf"):
-            raise PolyheadError(f"temperature = {temperature} is not right.", remedy="Take a number above 0.")
+        for name, number in (("beams", beams), ("n-best", best)):
+            if number is not None and not 1 <= number <= MOST_BEAMS:
+                raise PolyheadError(f"{name} = {number} is not right.", remedy=f"Take a number from 1 to {MOST_BEAMS}.")
+        if temperature is not None and not COLDEST <= temperature <= HOTTEST:
+            remedy = f"Take a number from {COLDEST} to {HOTTEST}."
+            raise PolyheadError(f"temperature = {temperature} is not right.", remedy=remedy)
         if temperature is None and beams is not None and best > beams:
             raise PolyheadError(
                 f"The {best} best texts are wanted of {beams} hypotheses.", remedy=f"Keep more: beams = {best}."

@@ -84,7 +84,7 @@ class Writing(Task):
     longest: Annotated[int, Field(ge=4, le=4096)] = LONGEST
     stretch: Annotated[float, Field(gt=0, le=1000)] = 3.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    language: str | None = None
+    language: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     pieces: str = learnt(str)
     languages: list[str] = learnt()
     architecture: dict[str, Any] = learnt(dict)
@@ -111,6 +111,12 @@ class Writing(Task):
         if isinstance(self.earlier, Writing):
             self.pieces, self.architecture = self.earlier.pieces, self.earlier.architecture
             self.languages = self.earlier.languages
+            if self.languages and self.language is None:
+                raise PolyheadError(
+                    f"tasks.{self.name} names no language, but its decoder was told which to write: "
+                    f"{', '.join(self.languages)}.",
+                    remedy=f"Add language = {self.languages[0]!r}.".replace("'", '"'),
+                )
         elif self.decoder != "pretrained" and self.vocabulary != "encoder":
             texts = map(self.gold, examples)
             learnt_here = learn_vocabulary(texts, self.vocabulary, self.languages)
@@ -133,8 +139,20 @@ class Writing(Task):
         return example if owner.layer == self.layer else replace(example, layers={owner.layer: self.gold(example)})
 
     def shared_with(self, others: Sequence[Task]) -> None:
-        """Take note of the languages that the tasks which share this head write."""
-        self.languages = [one.language for one in others if isinstance(one, Writing) and one.language is not None]
+        """Take note of the languages that the tasks which share this head write.
+
+        Raises:
+            PolyheadError: Some name a language, others none.
+        """
+        sharing = [self, *(one for one in others if isinstance(one, Writing))]
+        self.languages = [one.language for one in sharing if one.language is not None]
+        silent = next((one.name for one in sharing if one.language is None), None)
+        if self.languages and silent is not None:
+            raise PolyheadError(
+                f"tasks.{silent} names no language, but shares a decoder that is told which to write: "
+                f"{', '.join(dict.fromkeys(self.languages))}.",
+                remedy=f"Say which one it writes: language in [tasks.{silent}].",
+            )
 
     def bind(self, encoder: Encoder) -> None:
         """Fit vocabulary and decoder to the encoder.

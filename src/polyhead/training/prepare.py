@@ -29,7 +29,6 @@ from polyhead.training.blocks import LAYOUT, Blocks, write
 from polyhead.training.examples import Chain, OwnBlocks, Reader, Taught, TrainingSet
 from polyhead.training.learning import see_extras
 
-
 _CHANGE = "Change that setting of tasks.{}, or its training files."
 
 
