@@ -185,7 +185,7 @@ def test_a_decoder_that_goes_on_is_told_the_language_again() -> None:
     parent, child = task(language="fr"), task()
     parent.prepare(examples())
     child.earlier = parent  # type: ignore[misc]
-    with pytest.raises(PolyheadError, match='(?s)names no language.*language = "fr"'):
+    with pytest.raises(PolyheadError, match=r'(?s)names no language.*language = "fr"'):
         child.prepare(examples())
 
 

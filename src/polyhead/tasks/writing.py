@@ -276,12 +276,12 @@ class Writing(Task):
         """How a text is looked for."""
         return Search()
 
-    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
+    def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:
         """A text for each, in the task's language."""
         assert isinstance(head, Seq2SeqHead)
         read = encoding.memory[1].sum(1).tolist()
         longest = [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
-        return head.write(encoding, self.prompt, self.found_by, longest)
+        return head.write(encoding, self.prompt, replace(self.found_by, sure=sure), longest)
 
 
 def _ids_of(encoder: Encoder) -> dict[str, int]:
@@ -338,11 +338,11 @@ class Seq2SeqHead(Head):
         """
         states, mask = encoding.memory
         vocabulary = self.vocabulary
-        ends = Ends(vocabulary.end, vocabulary.padding, max(longest))
+        ends = Ends(vocabulary.end, vocabulary.padding, longest)
         found = self.decoder.write(states, mask, prompt, search, ends)
         answers = []
-        for several, most, empty in zip(found, longest, encoding.empty, strict=True):
-            texts = [(Text(vocabulary.decode(one.ids[:most])), one.chance) for one in several]
+        for several, empty in zip(found, encoding.empty, strict=True):
+            texts = [(Text(vocabulary.decode(one.ids)), one.chance) for one in several]
             answers.append(Prediction(Text(), 1.0) if empty else Prediction(*texts[0], others=tuple(texts[1:])))
         return answers
 
