@@ -230,6 +230,39 @@ def test_a_child_keeps_what_the_parent_knew_of_each_piece(encoder: Encoder) -> N
         assert torch.allclose(ours[new.pieces.index(piece)], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("decoder", ["fresh", "warm"])
+def test_a_decoder_has_room_for_what_it_may_write(encoder: Encoder, decoder: str) -> None:
+    """The longest text is written and learnt; one piece more is refused, also by a decoder that goes on."""
+    made = task(decoder=decoder, longest=63, layers=1, vocabulary=260)
+    made.prepare(examples())
+    model = model_of(encoder, made)
+    target = made.target(examples([("a", "x" * 63)])[0])
+    assert target is not None and len(target) == 65
+    batch = encoder.collate(encoder.tokenise(examples([("a", "x")])))
+    assert model.loss(batch, {"it": Targets([0], [target])})["it"].units == 64
+    more = task(decoder=decoder, longest=80, layers=1)
+    more.earlier = made  # type: ignore[misc]
+    more.prepare(examples())
+    with pytest.raises(PolyheadError, match=r"longest = 80 is more(.|\n)*Take 6[34] or fewer"):
+        model_of(encoder, more)
+
+
+@pytest.mark.parametrize(("family", "room"), [("t5", None), ("mbart", 64), ("marian", 64)])
+def test_the_room_of_a_pretrained_decoder(tmp_path: Path, family: str, room: int | None) -> None:
+    made = task(decoder="pretrained", longest=63)
+    folder = pretrained(tmp_path, family)
+    made.prepare(examples())
+    model = model_of(load_encoder(str(folder)), made)
+    decoder = model.heads["it"].decoder
+    assert decoder.room == room
+    ids = torch.full((1, room or 100), 6)
+    assert decoder(torch.zeros(1, 2, 32), torch.ones(1, 2, dtype=torch.bool), ids).shape[1] == (room or 100)
+    if room is not None:
+        made.longest = 64
+        with pytest.raises(PolyheadError, match=r"longest = 64 is more(.|\n)*Take 63 or fewer"):
+            made.head(model.encoder)
+
+
 def pretrained(folder: Path, family: str) -> Path:
     """A tiny encoder-decoder with a fast tokenizer, as the library writes it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

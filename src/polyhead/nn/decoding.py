@@ -125,6 +125,15 @@ class Decoder(nn.Module):
         """The vectors of the pieces that it writes."""
         return _embedding(self.network)
 
+    @property
+    def room(self) -> int | None:
+        """The most pieces that it reads, those before the first one included; ``None`` if it knows no bound."""
+        for name, module in self.network.named_modules():
+            if name.endswith(("embed_positions", "position_embeddings")) and isinstance(module, nn.Embedding):
+                before = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa's begin after it
+                return module.num_embeddings - int(getattr(module, "offset", before))
+        return None
+
     def forward(self, states: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         """The logits of each next piece.
 

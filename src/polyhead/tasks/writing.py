@@ -249,8 +249,17 @@ class Writing(Task):
         )
 
     def head(self, encoder: Encoder) -> Head:
-        """A decoder; the first one made begins as the settings say, any other with random weights."""
+        """A decoder; the first one made begins as the settings say, any other with random weights.
+
+        Raises:
+            PolyheadError: It has no room for texts of so many pieces.
+        """
         decoder, self._first = self._first or build_decoder(self.architecture, encoder.width), None
+        if decoder.room is not None and decoder.room < len(self.prompt) + self.longest:
+            raise PolyheadError(
+                f"tasks.{self.name}.longest = {self.longest} is more than the decoder has room for.",
+                remedy=f"Take {decoder.room - len(self.prompt)} or fewer.",
+            )
         return Seq2SeqHead(decoder, self.target_vocabulary(encoder), smoothing=self.label_smoothing)
 
     def framed(self, ids: Iterable[int]) -> NDArray[np.int64]:
