@@ -36,6 +36,7 @@ OUTPUTS = {
 
 _AS_THEY_CAME = ("conllu", "columns", "jsonl")  # formats of inputs whose answers have the same one if none is named
 _BY_LINES = ("text", "parallel")
+_WITHOUT_CONFIDENCE = ("text", "columns")
 
 PARTIAL = ".partial"
 """The ending of what was finished when the work ended before its end: a broken input, a full disk, Ctrl-C."""
@@ -89,11 +90,14 @@ def annotate(
     annotator = annotator if task is None else annotator.only(task)
     if search:
         annotator.searching(**search)
-    if target != "jsonl" and (search or {}).get("best", 1) > 1:
-        raise PolyheadError("Several texts for each have room in JSONL alone.", remedy="Add --to jsonl.")
     formats = [kind or _as_text(annotator, path, tell) for path, kind in zip(inputs, told, strict=True)]
     target = target or _fitting(annotator, formats[0], output)
     _check_answers(annotator, target)
+    if target != "jsonl" and (search or {}).get("best", 1) > 1:
+        raise PolyheadError("Several texts for each have room in JSONL alone.", remedy="Add --to jsonl.")
+    if confidence and target in _WITHOUT_CONFIDENCE:
+        what = f"--confidence has no room in {OUTPUTS[target]} files."
+        raise PolyheadError(what, remedy="Add --to jsonl, or leave it out.")
     write = _Writer(target, annotator, confidence=confidence)
     with _opened(output, b"\n\n" if target in _SENTENCES else b"\n", quoted=write.table is not None) as stream:
         for path, kind in zip(inputs, formats, strict=True):

@@ -197,17 +197,22 @@ class Model(nn.Module):
             finally:
                 self.heads._modules.update(own)
 
-    def predict(self, batch: Batch, wanted: Mapping[str, Sequence[int]]) -> dict[str, list[Prediction]]:
+    def predict(
+        self, batch: Batch, wanted: Mapping[str, Sequence[int]], *, sure: bool = True
+    ) -> dict[str, list[Prediction]]:
         """The answers of each wanted task for some examples of the batch, which is encoded once.
 
         Args:
             batch: The examples.
             wanted: For each task the examples to answer, by their place in the batch.
+            sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
         """
         with torch.inference_mode(), autocast(self.encoder.device, self.precision):
             encoding = self._encode(batch, [name for name, rows in wanted.items() if len(rows)])
             return {
-                name: self.tasks[name].answer(self.head(name), self._read(encoding, name, rows)) if len(rows) else []
+                name: self.tasks[name].answer(self.head(name), self._read(encoding, name, rows), sure=sure)
+                if len(rows)
+                else []
                 for name, rows in wanted.items()
             }
 

@@ -32,7 +32,7 @@ grows with the square of it."""
 
 
 def answer(
-    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, budget: int = BUDGET
+    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, budget: int = BUDGET, sure: bool = True
 ) -> list[dict[str, Prediction]]:
     """The answers of some tasks for each example. Tasks about words do not answer for raw text.
 
@@ -41,6 +41,7 @@ def answer(
         items: The pieces of each example.
         tasks: The tasks to answer.
         budget: The most pieces encoded at once.
+        sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
     """
     answers: list[dict[str, Prediction]] = [{} for _ in items]
     for batch in _by_length(model, items, budget):
@@ -48,7 +49,7 @@ def answer(
         split = [i for i, row in enumerate(rows) if items[row].words]
         wanted = {name: split if model.tasks[name].words else list(range(len(rows))) for name in tasks}
         encoded = model.encoder.collate([items[row] for row in rows]).to(model.encoder.device)
-        for name, given in model.predict(encoded, wanted).items():
+        for name, given in model.predict(encoded, wanted, sure=sure).items():
             for i, prediction in zip(wanted[name], given, strict=True):
                 answers[rows[i]][name] = prediction
     return answers

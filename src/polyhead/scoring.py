@@ -138,7 +138,7 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
         here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
         if not here:
             continue
-        answers = answer(model, split.items, [task.name for task in here])
+        answers = answer(model, split.items, [task.name for task in here], sure=False)
         for task in here:
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
             predicted = [answers[i][task.name].value for i in rows]

@@ -186,7 +186,7 @@ class Watcher:
 
     def _stage(self, record: StageStarted) -> None:
         tasks = ", ".join(record.tasks)
-        left = f"; {record.left_out} more carry none of their layers" if record.left_out else ""
+        left = f"; {record.left_out} more teach them nothing" if record.left_out else ""
         epochs = counted(record.epochs, "epoch")
         learning, whole = record.learning["encoder"], record.learning["of"]
         part = "" if learning == whole else f"; {learning:,} weights of the encoder learn, of {whole:,}"

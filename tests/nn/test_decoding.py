@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,9 @@ def test_texts_are_those_of_transformers(both: tuple[Any, Decoder], beams: int) 
         eos_token_id=end,
         pad_token_id=padding,
     )
+    whole.generation_config.forced_eos_token_id = None  # Marian's own end, in the place of the last piece
     expected = whole.generate(input_ids=ids, attention_mask=mask.long(), generation_config=settings)[:, 1:].tolist()
-    found = decoder.write(*encoded(whole), [start], Search(beams=beams), Ends(end, padding, LONGEST))
+    found = decoder.write(*encoded(whole), [start], Search(beams=beams), Ends(end, padding, [LONGEST] * 3))
     for row, (text,) in zip(expected, found, strict=True):
         assert text.ids == (row[: row.index(end)] if end in row else row)
         assert 0 < text.chance <= 1
@@ -192,17 +194,53 @@ def test_several_texts_for_each(search: Search) -> None:
     torch.manual_seed(0)
     decoder = fresh_decoder(SHAPE, WIDTH).eval()
     states, mask = torch.randn(2, 5, WIDTH), torch.ones(2, 5, dtype=torch.bool)
-    found = decoder.write(states, mask, [1], search, Ends(2, 0, LONGEST))
+    found = decoder.write(states, mask, [1], search, Ends(2, 0, [LONGEST] * len(states)))
     assert [len(several) for several in found] == [3, 3]
     assert all(len({tuple(text.ids) for text in several}) == 3 for several in found)
     assert all(len(text.ids) <= LONGEST for several in found for text in several)
+
+
+@pytest.mark.parametrize("search", [Search(), Search(beams=3), Search(beams=3, length_penalty=0.3)])
+def test_a_text_and_its_chance_are_the_same_beside_others(search: Search) -> None:
+    """Also where others may be longer, and where the batch is written in parts."""
+    torch.manual_seed(2)
+    decoder = fresh_decoder(SHAPE, WIDTH).eval()
+    states, mask = torch.randn(6, 5, WIDTH), torch.ones(6, 5, dtype=torch.bool)
+    limits = [3, 12, 5, 9, 3, 1]
+    together = decoder.write(states, mask, [1], search, Ends(2, 0, limits))
+    for i, limit in enumerate(limits):
+        ((alone,),) = decoder.write(states[i : i + 1], mask[i : i + 1], [1], search, Ends(2, 0, [limit]))
+        assert alone.ids == together[i][0].ids and len(alone.ids) <= limit
+        assert alone.chance == pytest.approx(together[i][0].chance, rel=1e-4)
+
+
+def test_much_at_once_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    decoder = fresh_decoder(SHAPE, WIDTH).eval()
+    states, mask = torch.randn(5, 5, WIDTH), torch.ones(5, 5, dtype=torch.bool)
+    ends = Ends(2, 0, [4, 8, 5, 9, 3])
+    together = decoder.write(states, mask, [1], Search(beams=2, best=2), ends)
+    monkeypatch.setattr("polyhead.nn.decoding.AT_ONCE", 4 * PIECES)
+    parts = decoder.write(states, mask, [1], Search(beams=2, best=2), ends)
+    for whole, part in zip(together, parts, strict=True):
+        assert [one.ids for one in part] == [one.ids for one in whole]
+        assert [one.chance for one in part] == pytest.approx([one.chance for one in whole], rel=1e-4)
+
+
+def test_how_likely_a_text_is_costs_nothing_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = fresh_decoder(SHAPE, WIDTH).eval()
+    states, mask = torch.randn(1, 5, WIDTH), torch.ones(1, 5, dtype=torch.bool)
+    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, [6]))
+    monkeypatch.setattr(Decoder, "forward", None)
+    ((silent,),) = decoder.write(states, mask, [1], Search(sure=False), Ends(2, 0, [6]))
+    assert silent.ids == text.ids and math.isnan(silent.chance)
 
 
 def test_how_likely_a_text_is() -> None:
     """The mean probability of a text's pieces, piece by piece."""
     decoder = fresh_decoder(SHAPE, WIDTH).eval()
     states, mask = torch.randn(1, 5, WIDTH), torch.ones(1, 5, dtype=torch.bool)
-    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, 6))
+    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, [6]))
     logs, given = 0.0, [1]
     pieces = text.ids if len(text.ids) == 6 else [*text.ids, 2]
     for piece in pieces:

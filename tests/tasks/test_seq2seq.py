@@ -73,7 +73,9 @@ def learn(model: Model, name: str, given: Sequence[Example], steps: int = 60) ->
     return float(loss.total.detach()) / loss.units
 
 
-@pytest.mark.parametrize("text", ["L'été, à Noël…", "“Quoi?”  – 12,5 €", "Straße", "日本語", "a_b\\c <x>", "İstanbul"])
+@pytest.mark.parametrize(
+    "text", ["L'été, à Noël…", "“Quoi?”  – 12,5 €", "Straße", "日本語", "a_b\\c <x>", "İstanbul", "a<s>b</s> <unk>"]
+)
 def test_a_text_comes_back_as_it_was(text: str) -> None:
     vocabulary = learn_vocabulary(["L'été dernier", "l'été prochain"], 300)
     assert vocabulary.decode(vocabulary.encode(text)) == text
@@ -86,13 +88,18 @@ def test_a_line_break_in_an_answer_becomes_a_space() -> None:
     assert vocabulary.decode(vocabulary.encode("a\n b\tc")) == "a b c"
 
 
+def test_a_byte_that_no_text_may_hold_is_not_written() -> None:
+    vocabulary = learn_vocabulary(["a b"], 300)
+    assert vocabulary.decode([*vocabulary.encode("a"), *vocabulary.encode("\0"), *vocabulary.encode("b")]) == "ab"
+
+
 def test_targets_go_from_start_to_end() -> None:
     made = task()
     made.prepare(examples())
     target = made.target(examples()[0])
     assert target is not None and (target[0], target[-1]) == (START, END)
     assert made.target_vocabulary().decode(target.tolist()) == PAIRS[0][1]
-    assert made.units(examples()[0]) == made.steps(target) == len(target) - 1
+    assert made.units(examples()[0], target) == made.steps(target) == len(target) - 1
     assert made.target(Example(text="alone")) is None
 
 
@@ -164,6 +171,24 @@ def test_one_decoder_writes_the_language_that_is_asked_for(encoder: Encoder) -> 
     assert str(found["it"].value).startswith("Le") and str(found["de"].value).startswith("Hund")
 
 
+@pytest.mark.parametrize("languages", [("fr", None), (None, "fr")])
+def test_a_decoder_of_several_tasks_is_always_told_the_language(languages: tuple[str | None, str | None]) -> None:
+    first, second = (task(language=language) for language in languages)
+    first.name, second.name, second.head_of = "one", "two", "one"
+    silent = "one" if languages[0] is None else "two"
+    with pytest.raises(PolyheadError, match=rf"tasks\.{silent} names no language") as found:
+        first.shared_with([second])
+    assert f"[tasks.{silent}]" in str(found.value)
+
+
+def test_a_decoder_that_goes_on_is_told_the_language_again() -> None:
+    parent, child = task(language="fr"), task()
+    parent.prepare(examples())
+    child.earlier = parent  # type: ignore[misc]
+    with pytest.raises(PolyheadError, match=r'(?s)names no language.*language = "fr"'):
+        child.prepare(examples())
+
+
 def test_an_unknown_language_is_told(encoder: Encoder) -> None:
     made = task(language="fr")
     made.prepare(examples())
@@ -203,6 +228,39 @@ def test_a_child_keeps_what_the_parent_knew_of_each_piece(encoder: Encoder) -> N
         assert len(parts) > 1
         expected = theirs[[part.id for part in parts]].mean(0)
         assert torch.allclose(ours[new.pieces.index(piece)], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", ["fresh", "warm"])
+def test_a_decoder_has_room_for_what_it_may_write(encoder: Encoder, decoder: str) -> None:
+    """The longest text is written and learnt; one piece more is refused, also by a decoder that goes on."""
+    made = task(decoder=decoder, longest=63, layers=1, vocabulary=260)
+    made.prepare(examples())
+    model = model_of(encoder, made)
+    target = made.target(examples([("a", "x" * 63)])[0])
+    assert target is not None and len(target) == 65
+    batch = encoder.collate(encoder.tokenise(examples([("a", "x")])))
+    assert model.loss(batch, {"it": Targets([0], [target])})["it"].units == 64
+    more = task(decoder=decoder, longest=80, layers=1)
+    more.earlier = made  # type: ignore[misc]
+    more.prepare(examples())
+    with pytest.raises(PolyheadError, match=r"longest = 80 is more(.|\n)*Take 6[34] or fewer"):
+        model_of(encoder, more)
+
+
+@pytest.mark.parametrize(("family", "room"), [("t5", None), ("mbart", 64), ("marian", 64)])
+def test_the_room_of_a_pretrained_decoder(tmp_path: Path, family: str, room: int | None) -> None:
+    made = task(decoder="pretrained", longest=63)
+    folder = pretrained(tmp_path, family)
+    made.prepare(examples())
+    model = model_of(load_encoder(str(folder)), made)
+    decoder = model.heads["it"].decoder
+    assert decoder.room == room
+    ids = torch.full((1, room or 100), 6)
+    assert decoder(torch.zeros(1, 2, 32), torch.ones(1, 2, dtype=torch.bool), ids).shape[1] == (room or 100)
+    if room is not None:
+        made.longest = 64
+        with pytest.raises(PolyheadError, match=r"longest = 64 is more(.|\n)*Take 63 or fewer"):
+            made.head(model.encoder)
 
 
 def pretrained(folder: Path, family: str) -> Path:
@@ -327,9 +385,10 @@ def test_the_loss_is_that_of_each_piece_alone(encoder: Encoder) -> None:
 
 
 def test_a_vocabulary_without_a_language_has_no_piece_for_it() -> None:
-    vocabulary = learn_vocabulary(["a"], 300, ["fr"])
+    vocabulary = learn_vocabulary(["de la"] * 2, 300, ["fr"])
     assert isinstance(vocabulary, TargetVocabulary)
     assert vocabulary.language("fr") == 4 and vocabulary.language("de") is None
+    assert "de" in vocabulary.pieces, "which is a piece of words, and no language"
 
 
 def learnt_model(encoder: Encoder) -> Model:
@@ -366,10 +425,11 @@ def test_drawn_texts_differ_and_the_seed_repeats_them(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ({"beams": 0}, "beams = 0"),
-        ({"best": 65}, "n-best = 65"),
+        ({"beams": 0}, "beams = 0 is not right"),
+        ({"best": 65}, "n-best = 65 is not right"),
         ({"beams": 2, "best": 3}, "The 3 best texts are wanted of 2 hypotheses"),
         ({"temperature": 0.0}, "temperature = 0.0 is not right"),
+        ({"temperature": 1e-40}, "temperature = 1e-40 is not right"),
         ({"temperature": float("nan")}, "temperature = nan is not right"),
     ],
 )

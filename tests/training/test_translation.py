@@ -92,6 +92,10 @@ def test_one_encoder_tags_and_translates(folder: Path, tiny_encoder: Path, tmp_p
     lines = out.read_text(encoding="utf-8").split("\n")
     assert len(lines) == 4 and lines[0] and not lines[1] and lines[2], "a line for each line"
     many = call("predict", run.folder, folder / "more.txt", "--task", "fr", "--to", "jsonl", "--n-best", "2")
+    piped = call("predict", run.folder, "--task", "fr", "--n-best", "2", stdin="the dog eats\n")
+    assert piped.stdout == many.stdout.splitlines(keepends=True)[0], "what is said is JSONL if nobody says otherwise"
+    assert "Add --to jsonl" in str(fault("predict", run.folder, "--task", "fr", "--to", "csv", "--n-best", "2"))
+    assert "has no room" in str(fault("predict", run.folder, "--task", "fr", "--to", "text", "--confidence"))
     first = json.loads(many.stdout.splitlines()[0])
     assert isinstance(first["target"], str) and len(first["target_others"]) == 1
     assert "writes texts" in str(fault("predict", run.folder, folder / "more.txt", "--n-best", "2", "--task", "pos"))
@@ -176,9 +180,35 @@ def test_pairs_that_are_left_out_are_named(folder: Path, tiny_encoder: Path, tmp
     )
     told: list[str] = []
     run = polyhead.train(recipe, tmp_path / "run", tell=told.append)
-    assert sum("phrases.{en,fr}:7" in note and "longest = 20" in note for note in told) == 1
+    assert sum("phrases.{en,fr}:7" in note and "left out" in note and "longest = 20" in note for note in told) == 1
     started = next(one for one in runs.log(run.folder) if one["record"] == "StageStarted")
     assert started["left_out"] == 1
+
+
+def test_targets_that_are_all_too_long_are_an_error_before_anything_is_written(
+    folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    lines = [f"{text} {number} {number}" for number, text in enumerate(FR, 1000)]
+    (folder / "phrases.fr").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    task = TASK.format(name="fr", more="longest = 4")
+    recipe = write(folder, tiny_encoder, PAIRS.format(name="fr"), task, STAGE.format(1))
+    said = str(fault("train", recipe, "--output", tmp_path / "run"))
+    assert "recipe.toml:" in said and "7 pairs left out" in said and "longest = 4" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_targets_of_dev_that_are_never_written_whole_are_noted(
+    folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    lines = [*FR[:3], " ".join(FR), *FR[4:]]
+    (folder / "long.fr").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "long.en").write_text("\n".join(EN) + "\n", encoding="utf-8")
+    data = PAIRS.format(name="fr").replace('dev = "phrases', 'dev = "long')
+    recipe = write(folder, tiny_encoder, data, TASK.format(name="fr", more="longest = 20"), STAGE.format(1))
+    told: list[str] = []
+    polyhead.train(recipe, tmp_path / "run", tell=told.append)
+    (note,) = [note for note in told if "longest = 20" in note]
+    assert "1 target of the dev split" in note and "long.{en,fr}:4" in note
 
 
 def test_two_translators_are_compared(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ since its work is done by the shared encoder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 
 IGNORE = -100
 """The target where a shorter text of a batch has ended."""
+
+
+AT_ONCE = 1 << 26
+"""The most logits held at once as texts are written, 256 MiB: vocabularies of hundreds of thousands of pieces exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,14 @@ class Search:
             are preferred.
         temperature: Pieces are drawn by their probabilities, with logits divided by this, in place of the likeliest.
         best: How many texts are wanted for each; at most ``beams``, unless they are drawn.
+        sure: Whether it is wanted how probable each text is, for which the decoder reads it once more.
     """
 
     beams: int = 1
     length_penalty: float = 1.0
     temperature: float | None = None
     best: int = 1
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,12 @@ class Ends:
     Attributes:
         end: The id of the piece that ends a text.
         padding: The id that fills up shorter ones.
-        longest: The most pieces of a text, its end included.
+        longest: The most pieces of each text, its end left out.
     """
 
     end: int
     padding: int
-    longest: int
+    longest: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,8 @@ class Written:
 
     Attributes:
         ids: Its pieces, without special ones.
-        chance: The geometric mean of its pieces' probabilities, that of its end included.
+        chance: The geometric mean of its pieces' probabilities, that of its end included unless it was cut off; no
+            number if nobody asked for it.
     """
 
     ids: list[int]
@@ -117,6 +125,15 @@ class Decoder(nn.Module):
         """The vectors of the pieces that it writes."""
         return _embedding(self.network)
 
+    @property
+    def room(self) -> int | None:
+        """The most pieces that it reads, those before the first one included; ``None`` if it knows no bound."""
+        for name, module in self.network.named_modules():
+            if name.endswith(("embed_positions", "position_embeddings")) and isinstance(module, nn.Embedding):
+                before = 0 if module.padding_idx is None else module.padding_idx + 1  # RoBERTa's begin after it
+                return module.num_embeddings - int(getattr(module, "offset", before))
+        return None
+
     def forward(self, states: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         """The logits of each next piece.
 
@@ -136,7 +153,8 @@ class Decoder(nn.Module):
     def write(
         self, states: Tensor, mask: Tensor, start: Sequence[int], search: Search, ends: Ends
     ) -> list[list[Written]]:
-        """A text for each encoded text, or several, the best first.
+        """A text for each encoded text, or several, the best first. None depends on what else is in the batch, unless
+        they are drawn.
 
         Args:
             states: Shape (batch, pieces, width).
@@ -145,32 +163,52 @@ class Decoder(nn.Module):
             search: How to look for it.
             ends: How it ends.
         """
+        kept = max(search.beams, search.best) * self.embedding.num_embeddings
+        rows = max(1, AT_ONCE // kept)
+        texts: list[list[Written]] = []
+        for i in range(0, len(states), rows):
+            part = replace(ends, longest=ends.longest[i : i + rows])
+            texts += self._write(states[i : i + rows], mask[i : i + rows], start, search, part)
+        return texts
+
+    def _write(
+        self, states: Tensor, mask: Tensor, start: Sequence[int], search: Search, ends: Ends
+    ) -> list[list[Written]]:
         prompt = torch.tensor([list(start)] * len(states), device=states.device)
         best = search.best if search.temperature is not None else min(search.best, search.beams)
+        limits = torch.tensor(list(ends.longest), device=states.device)
         found = self.network.generate(
             encoder_outputs=self._read(states),
             attention_mask=mask.long(),
             decoder_input_ids=prompt,
             generation_config=_settings(search, best, start, ends),
+            logits_processor=_limited(limits, len(start), ends.end),
         )
         written = found[:, len(start) :]  # (batch * best, steps)
-        chances = self._chances(states, mask, found, len(start), best, ends.end)
-        ended = (written == ends.end).cumsum(1) > 0
-        texts = [
-            Written(row[~over].tolist(), chance)
-            for row, over, chance in zip(written, ended, chances.tolist(), strict=True)
-        ]
+        steps = torch.arange(written.shape[1], device=written.device)
+        allowed = steps < limits.repeat_interleave(best)[:, None]
+        is_end = (written == ends.end).long()
+        after = is_end.cumsum(1)  # how many ends there are up to each piece
+        chances = [math.nan] * len(written)
+        if search.sure:
+            states, mask = (part.repeat_interleave(best, dim=0) for part in (states, mask))
+            counted = allowed & (after - is_end == 0)  # up to the first end
+            logs = self._logs(states, mask, found, len(start)) * counted
+            chances = (logs.sum(1) / counted.sum(1).clamp(min=1)).exp().tolist()
+        rows = zip(written, allowed & (after == 0), chances, strict=True)
+        texts = [Written(row[own].tolist(), chance) for row, own, chance in rows]
         return [texts[i : i + best] for i in range(0, len(texts), best)]
 
-    def _chances(self, states: Tensor, mask: Tensor, found: Tensor, begin: int, best: int, end: int) -> Tensor:
-        """The geometric mean of the probabilities of each text's pieces, in one pass. Shape (batch * best,)."""
-        states, mask = (part.repeat_interleave(best, dim=0) for part in (states, mask))
-        logs = torch.log_softmax(self(states, mask, found[:, :-1]), dim=2)[:, begin - 1 :]
-        chosen = found[:, begin:]
-        each = logs.gather(2, chosen[:, :, None])[:, :, 0]  # (batch * best, steps)
-        is_end = (chosen == end).long()
-        within = (is_end.cumsum(1) - is_end == 0).to(each.dtype)  # up to the first end
-        return ((each * within).sum(1) / within.sum(1).clamp(min=1)).exp()
+    def _logs(self, states: Tensor, mask: Tensor, found: Tensor, begin: int) -> Tensor:
+        """The log-probability of each piece of each text after its first ``begin`` ones. Shape (texts, steps)."""
+        rows = max(1, AT_ONCE // (found.shape[1] * self.embedding.num_embeddings))
+        parts = []
+        for i in range(0, len(found), rows):
+            part = slice(i, i + rows)
+            logits = self(states[part], mask[part], found[part, :-1])[:, begin - 1 :]
+            chosen = logits.gather(2, found[part, begin:, None])[:, :, 0]
+            parts.append(chosen - logits.logsumexp(2))
+        return torch.cat(parts)
 
     def _read(self, states: Tensor) -> Any:
         from transformers.modeling_outputs import BaseModelOutput
@@ -185,7 +223,7 @@ def _settings(search: Search, best: int, start: Sequence[int], ends: Ends) -> An
 
     drawn = search.temperature is not None
     return GenerationConfig(
-        max_length=ends.longest + len(start),
+        max_length=max(ends.longest) + len(start) + 1,
         num_beams=search.beams,
         length_penalty=search.length_penalty if search.beams > 1 else None,
         early_stopping=search.beams > 1,
@@ -197,6 +235,31 @@ def _settings(search: Search, best: int, start: Sequence[int], ends: Ends) -> An
         eos_token_id=ends.end,
         pad_token_id=ends.padding,
     )
+
+
+def _limited(limits: Tensor, begin: int, end: int) -> Any:
+    """What makes each text end at its own limit, whatever the others of the batch do.
+
+    Args:
+        limits: The most pieces of each text. Shape (batch,).
+        begin: How many pieces each begins with.
+        end: The id of the piece that ends a text.
+    """
+    from transformers import LogitsProcessorList
+
+    least = int(limits.min())
+
+    def ended(given: Tensor, scores: Tensor) -> Tensor:
+        """Scores of each next piece. Shapes (batch * hypotheses, steps) and (batch * hypotheses, pieces)."""
+        written = given.shape[1] - begin
+        if written < least:
+            return scores
+        over = written >= limits.repeat_interleave(len(given) // len(limits))
+        only = torch.full_like(scores[:1], -torch.inf)
+        only[:, end] = 0.0
+        return torch.where(over[:, None], only, scores)
+
+    return LogitsProcessorList([ended])
 
 
 def decoder_width(config: Any) -> int:

@@ -40,17 +40,21 @@ class TargetVocabulary:
         return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these pieces; special ones are left out, and line breaks and tabs become spaces."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        """The text of these pieces; special ones are left out, and line breaks and tabs become spaces.
+
+        A decoder that knows little yet may write any byte: of those, NUL is in no text that could be read again.
+        """
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True).replace("\0", "")
         return " ".join(text.split()) if "\n" in text or "\t" in text else text.strip()
 
     def language(self, name: str) -> int | None:
-        """The id of the piece that says which language to write; ``None`` if there is none."""
-        for piece in (language_piece(name), name, f"__{name}__"):  # here; NLLB and mBART; M2M100
-            found: int | None = self.tokenizer.token_to_id(piece)
-            if found is not None:
-                return found
-        return None
+        """The id of the piece that says which language to write; ``None`` if there is none.
+
+        It is one of the pieces that were added beside those of words, some of which, as "de", may be called as it is.
+        """
+        added = {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
+        names = (language_piece(name), name, f"__{name}__")  # here; NLLB and mBART; M2M100
+        return next((added[piece] for piece in names if piece in added), None)
 
     @cached_property
     def pieces(self) -> list[str]:
@@ -94,9 +98,14 @@ def learn_vocabulary(texts: Iterable[str], size: int, languages: Sequence[str] =
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return TargetVocabulary(tokenizer, start=START, end=END, padding=PADDING)
+    return _learnt(tokenizer)
 
 
 def restore_vocabulary(saved: str) -> TargetVocabulary:
     """A vocabulary that :func:`learn_vocabulary` made, from its tokenizer as JSON."""
-    return TargetVocabulary(Tokenizer.from_str(saved), start=START, end=END, padding=PADDING)
+    return _learnt(Tokenizer.from_str(saved))
+
+
+def _learnt(tokenizer: Tokenizer) -> TargetVocabulary:
+    tokenizer.encode_special_tokens = True  # a text may hold "</s>", as HTML does, and means just that
+    return TargetVocabulary(tokenizer, start=START, end=END, padding=PADDING)

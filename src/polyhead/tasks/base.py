@@ -202,8 +202,14 @@ class Task(ABC):
         """What is to be said of the targets so far, such as what was left out; it is said once."""
         return []
 
-    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
-        """What the task's head, which others may share, answers for each example."""
+    def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:  # noqa: ARG002
+        """What the task's head, which others may share, answers for each example.
+
+        Args:
+            head: The head.
+            encoding: The examples.
+            sure: Whether it is wanted how sure it is of each answer, if that takes work of its own.
+        """
         return head.predict(encoding)
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:  # noqa: B027
@@ -218,8 +224,8 @@ class Task(ABC):
             PolyheadError: One is out of bounds.
         """
 
-    def units(self, example: Example) -> int:
-        """How many units the loss sums over for an example that carries the layer: its words, or 1 for a text."""
+    def units(self, example: Example, target: Any) -> int:  # noqa: ARG002 - for subclasses
+        """How many units the loss sums over for an example with this target: its words, or 1 for a text."""
         return len(example.words) if self.words else 1
 
     def earlier_labels(self) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from polyhead.data.dataset import TRAIN
 from polyhead.data.example import Example, Value
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError
@@ -17,6 +18,9 @@ from polyhead.metrics import Tally
 from polyhead.nn.decoding import Search
 from polyhead.tasks.writing import MOST_BEAMS, Writing
 from polyhead.text_metrics import tally_texts, text_signatures
+
+COLDEST, HOTTEST = 0.001, 1000.0
+"""The bounds of a temperature; far below, logits over it would be infinite."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +40,7 @@ class Seq2Seq(Writing):
 
     beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] = 1
     length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0
-    temperature: Annotated[float, Field(gt=0)] | None = None
+    temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)] | None = None
     choose: Literal["bleu", "chrf"] = "bleu"
 
     def __post_init__(self) -> None:
@@ -51,13 +55,25 @@ class Seq2Seq(Writing):
             return None
         ids = self.target_vocabulary().encode(self.gold(example))
         if len(ids) > self.longest:
-            self._too_long.append(f"{example.file}:{example.line}")
+            self._too_long.append(_place(example))
             return None
         return self.framed(ids)
 
-    def units(self, example: Example) -> int:
-        """The pieces of the target, and its end; about, where it is too long to be learnt from."""
-        return len(self.target_vocabulary().encode(self.gold(example))) + 1
+    def units(self, example: Example, target: NDArray[np.int64]) -> int:  # noqa: ARG002
+        """The pieces that are to be told: those of the target, but for its start."""
+        return len(target) - 1
+
+    def check(self, examples: Sequence[Example], split: str) -> list[str]:
+        """Note gold texts that are longer than what is written; with the encoder's own pieces that is not known yet."""
+        if split == TRAIN or not self.pieces:  # what training leaves out, remarks say
+            return []
+        found = [example for example in examples if self.carries(example)]
+        coded = self.target_vocabulary().encode_all([self.gold(example) for example in found])
+        places = [_place(example) for example, ids in zip(found, coded, strict=True) if len(ids) > self.longest]
+        if not places:
+            return []
+        these = f"{counted(len(places), 'target')} of the {split} split ({listed(places)})"
+        return [f"tasks.{self.name}: {these} of more pieces than are ever written: longest = {self.longest}"]
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``bleu`` and ``chrf``, as sacrebleu computes them, and ``length_ratio``."""
@@ -88,12 +104,12 @@ class Seq2Seq(Writing):
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:
         """Keep so many hypotheses, give so many texts, or draw them, in place of what the settings say."""
-        if not 1 <= best <= MOST_BEAMS or (beams is not None and not 1 <= beams <= MOST_BEAMS):
-            raise PolyheadError(
-                f"beams = {beams} and n-best = {best} are not right.", remedy=f"Take numbers from 1 to {MOST_BEAMS}."
-            )
-        if temperature is not None and not 0 < temperature < float("inf"):
-            raise PolyheadError(f"temperature = {temperature} is not right.", remedy="Take a number above 0.")
+        for name, number in (("beams", beams), ("n-best", best)):
+            if number is not None and not 1 <= number <= MOST_BEAMS:
+                raise PolyheadError(f"{name} = {number} is not right.", remedy=f"Take a number from 1 to {MOST_BEAMS}.")
+        if temperature is not None and not COLDEST <= temperature <= HOTTEST:
+            remedy = f"Take a number from {COLDEST} to {HOTTEST}."
+            raise PolyheadError(f"temperature = {temperature} is not right.", remedy=remedy)
         if temperature is None and beams is not None and best > beams:
             raise PolyheadError(
                 f"The {best} best texts are wanted of {beams} hypotheses.", remedy=f"Keep more: beams = {best}."
@@ -101,3 +117,7 @@ class Seq2Seq(Writing):
         self._best = best
         self.temperature = temperature if temperature is not None else self.temperature
         self.beams = beams if beams is not None else max(self.beams, best if self.temperature is None else 1)
+
+
+def _place(example: Example) -> str:
+    return f"{example.file}:{example.line}"

@@ -85,7 +85,7 @@ class Writing(Task):
     longest: Annotated[int, Field(ge=4, le=4096)] = LONGEST
     stretch: Annotated[float, Field(gt=0, le=1000)] = 3.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    language: str | None = None
+    language: Annotated[str, Field(pattern=r"^\S+$")] | None = None
     pieces: str = learnt(str)
     languages: list[str] = learnt()
     architecture: dict[str, Any] = learnt(dict)
@@ -112,6 +112,12 @@ class Writing(Task):
         if isinstance(self.earlier, Writing):
             self.pieces, self.architecture = self.earlier.pieces, self.earlier.architecture
             self.languages = self.earlier.languages
+            if self.languages and self.language is None:
+                raise PolyheadError(
+                    f"tasks.{self.name} names no language, but its decoder was told which to write: "
+                    f"{', '.join(self.languages)}.",
+                    remedy=f"Add language = {self.languages[0]!r}.".replace("'", '"'),
+                )
         elif self.decoder != "pretrained" and self.vocabulary != "encoder":
             texts = map(self.gold, examples)
             learnt_here = learn_vocabulary(texts, self.vocabulary, self.languages)
@@ -134,8 +140,20 @@ class Writing(Task):
         return example if owner.layer == self.layer else replace(example, layers={owner.layer: self.gold(example)})
 
     def shared_with(self, others: Sequence[Task]) -> None:
-        """Take note of the languages that the tasks which share this head write."""
-        self.languages = [one.language for one in others if isinstance(one, Writing) and one.language is not None]
+        """Take note of the languages that the tasks which share this head write.
+
+        Raises:
+            PolyheadError: Some name a language, others none.
+        """
+        sharing = [self, *(one for one in others if isinstance(one, Writing))]
+        self.languages = [one.language for one in sharing if one.language is not None]
+        silent = next((one.name for one in sharing if one.language is None), None)
+        if self.languages and silent is not None:
+            raise PolyheadError(
+                f"tasks.{silent} names no language, but shares a decoder that is told which to write: "
+                f"{', '.join(dict.fromkeys(self.languages))}.",
+                remedy=f"Say which one it writes: language in [tasks.{silent}].",
+            )
 
     def bind(self, encoder: Encoder) -> None:
         """Fit vocabulary and decoder to the encoder.
@@ -232,8 +250,17 @@ class Writing(Task):
         )
 
     def head(self, encoder: Encoder) -> Head:
-        """A decoder; the first one made begins as the settings say, any other with random weights."""
+        """A decoder; the first one made begins as the settings say, any other with random weights.
+
+        Raises:
+            PolyheadError: It has no room for texts of so many pieces.
+        """
         decoder, self._first = self._first or build_decoder(self.architecture, encoder.width), None
+        if decoder.room is not None and decoder.room < len(self.prompt) + self.longest:
+            raise PolyheadError(
+                f"tasks.{self.name}.longest = {self.longest} is more than the decoder has room for.",
+                remedy=f"Take {decoder.room - len(self.prompt)} or fewer.",
+            )
         return Seq2SeqHead(decoder, self.target_vocabulary(encoder), smoothing=self.label_smoothing)
 
     def framed(self, ids: Iterable[int]) -> NDArray[np.int64]:
@@ -259,12 +286,12 @@ class Writing(Task):
         """How a text is looked for."""
         return Search()
 
-    def answer(self, head: Head, encoding: Encoding) -> list[Prediction]:
+    def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:
         """A text for each, in the task's language."""
         assert isinstance(head, Seq2SeqHead)
         read = encoding.memory[1].sum(1).tolist()
         longest = [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
-        return head.write(encoding, self.prompt, self.found_by, longest)
+        return head.write(encoding, self.prompt, replace(self.found_by, sure=sure), longest)
 
 
 def _ids_of(encoder: Encoder) -> dict[str, int]:
@@ -323,11 +350,11 @@ class Seq2SeqHead(Head):
         """
         states, mask = encoding.memory
         vocabulary = self.vocabulary
-        ends = Ends(vocabulary.end, vocabulary.padding, max(longest))
+        ends = Ends(vocabulary.end, vocabulary.padding, longest)
         found = self.decoder.write(states, mask, prompt, search, ends)
         answers = []
-        for several, most, empty in zip(found, longest, encoding.empty, strict=True):
-            texts = [(Text(vocabulary.decode(one.ids[:most])), one.chance) for one in several]
+        for several, empty in zip(found, encoding.empty, strict=True):
+            texts = [(Text(vocabulary.decode(one.ids)), one.chance) for one in several]
             answers.append(Prediction(Text(), 1.0) if empty else Prediction(*texts[0], others=tuple(texts[1:])))
         return answers
 

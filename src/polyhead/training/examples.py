@@ -50,7 +50,7 @@ class TrainingSet:
         units: For each task the units of each example, 0 where it lacks the layer.
         lengths: The length of each example's longest row in pieces.
         rows: How many rows each example takes.
-        left_out: How many examples carry no layer of the stage's tasks.
+        left_out: How many examples have no target for any of the stage's tasks.
         remarks: What is to be said of targets, such as which were too long.
         replayed: Which of the datasets only tasks of earlier stages learn from, by their place in ``sizes``.
         blocks: For each task that learns from blocks which examples these are; they come after all others.

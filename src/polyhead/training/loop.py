@@ -60,7 +60,7 @@ class Training:
         known: The tasks that the run which the recipe starts from has learnt.
 
     Raises:
-        PolyheadError: A stage has nothing to replay.
+        PolyheadError: A stage has nothing to replay, or a task of it nothing to learn.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Training:
         for number in range(len(recipe.stages)):
             with recipe.blamed():
                 check_replay(recipe, number, known)
+                if recipe.stages[number].distil is None:  # else a task may learn from its teachers alone
+                    material.see_targets([model.tasks[name] for name in recipe.stages[number].tasks])
         self.recipe = recipe
         self.model = model
         self.material = material

@@ -29,6 +29,8 @@ from polyhead.training.blocks import LAYOUT, Blocks, write
 from polyhead.training.examples import Chain, OwnBlocks, Reader, Taught, TrainingSet
 from polyhead.training.learning import see_extras
 
+_CHANGE = "Change that setting of tasks.{}, or its training files."
+
 
 def check_stages(recipe: Recipe) -> None:
     """See that every stage can do what it says.
@@ -162,12 +164,14 @@ class Material:
         datasets: By name.
         folder: Where blocks of text are written and found again; without it, in a folder that goes with this object.
         pieces: What was tokenised so far.
+        targets: What each task is to learn from each example of its training split, as far as it was asked for.
     """
 
     encoder: Encoder
     datasets: dict[str, Dataset]
     folder: Path | None = None
     pieces: dict[tuple[str, str], list[Pieces]] = field(default_factory=dict)
+    targets: dict[str, list[Any]] = field(default_factory=dict)
 
     def gold(self, split: str, tasks: Sequence[Task]) -> dict[str, Gold]:
         """The examples of a split, of the datasets that these tasks learn from."""
@@ -198,6 +202,17 @@ class Material:
         texts = [task for task in (*tasks, *replayed) if not task.annotates]
         return self._with_blocks(labelled, texts, {task.name for task in replayed}) if texts else labelled
 
+    def see_targets(self, tasks: Sequence[Task]) -> None:
+        """See that each of these tasks has something to learn.
+
+        Raises:
+            PolyheadError: Of the examples that carry a task's layer none can be learnt from.
+        """
+        for task in tasks:
+            if task.annotates and all(target is None for target in self._targets(task)):
+                why = " ".join(task.remarks()) or f"tasks.{task.name}: each training example was left out"
+                raise PolyheadError(f"{why}. Nothing is left to learn.", remedy=_CHANGE.format(task.name))
+
     def _labelled(self, tasks: Sequence[Task], replayed: Sequence[Task], taught: Taught | None) -> TrainingSet:
         """The training examples that carry a layer of one of these tasks, or that a teacher labels for one."""
         readers = [Reader(task, self.datasets[task.data]) for task in tasks if taught and task.name in taught.tasks]
@@ -219,8 +234,9 @@ class Material:
                 r for r in readers if r.task.data == name or (taught and taught.everywhere and name in learning)
             ]
             taken = 0
-            for example, item in zip(dataset.splits["train"], self._items(name, "train"), strict=True):
-                gold = {task.name: task.target(example) for task in here}
+            known = zip(*(self._targets(task) for task in here), strict=True)
+            for example, item, each in zip(dataset.splits["train"], self._items(name, "train"), known, strict=True):
+                gold = {task.name: target for task, target in zip(here, each, strict=True)}
                 found = {reader.task.name: reader.units(example) for reader in labelled}
                 if all(target is None for target in gold.values()) and not any(found.values()):
                     left_out += 1
@@ -233,7 +249,7 @@ class Material:
                 for task in tasks:
                     target = gold.get(task.name)
                     targets[task.name].append(target)
-                    units[task.name].append(0 if target is None else task.units(example))
+                    units[task.name].append(0 if target is None else task.units(example, target))
             if name not in learning:
                 again.add(len(sizes))
             sizes.append(taken)
@@ -300,6 +316,11 @@ class Material:
             return self.folder
         self._temporary = tempfile.TemporaryDirectory(prefix="polyhead-")  # deleted with this object
         return Path(self._temporary.name)
+
+    def _targets(self, task: Task) -> list[Any]:
+        if task.name not in self.targets:
+            self.targets[task.name] = [task.target(example) for example in self.datasets[task.data].splits["train"]]
+        return self.targets[task.name]
 
     def _items(self, name: str, split: str) -> list[Pieces]:
         if (name, split) not in self.pieces:

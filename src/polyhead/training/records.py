@@ -16,7 +16,7 @@ class StageStarted:
         stage: The stage's name.
         tasks: The tasks that learn.
         examples: How many training examples an epoch goes through.
-        left_out: How many training examples carry no layer of these tasks.
+        left_out: How many training examples teach these tasks nothing: they lack the layers, or are too long for one.
         epochs: How many epochs are planned.
         steps: How many steps of the optimizer are planned in all.
         done: How many of them were done before.

@@ -178,8 +178,9 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
         "teachers": teachers,
         "notes": notes + said,
     }
+    training = Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder, list(origin.earlier))
     origin.keep(folder, encoder)
-    return Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder, list(origin.earlier)), facts
+    return training, facts
 
 
 def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
