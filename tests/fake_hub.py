@@ -66,7 +66,7 @@ class FakeHub:
     ) -> subprocess.CompletedProcess[str]:
         """The polyhead command in a process of its own, for which this is the Hub."""
         return subprocess.run(
-            [sys.executable, "-m", "polyhead.cli", *map(str, arguments)],
+            [sys.executable, "-m", "polyhead", *map(str, arguments)],
             env=self.environment(home, token=token) | more,
             capture_output=True,
             text=True,

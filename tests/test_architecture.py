@@ -19,7 +19,7 @@ ROOT = Path(polyhead.__file__).parent
 ORDER = [
     *("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "nn", "tasks", "intervals"),
     *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
-    *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli"),
+    *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli", "__main__"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
 WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")

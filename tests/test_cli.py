@@ -95,7 +95,7 @@ def misuse(*arguments: object) -> str:
 def process(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
     """The command in a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "polyhead.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "polyhead", *map(str, arguments)]
     pipe = subprocess.PIPE
     options.setdefault("preexec_fn", _interruptible)
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, **options)  # type: ignore[call-overload, no-any-return]
@@ -769,7 +769,7 @@ def test_streams_and_paths_that_the_system_refuses(tmp_path: Path, command: str,
         pytest.skip("only Linux has /dev/full")
     (tmp_path / "gone").mkdir()
     (tmp_path / "data.csv").write_text(TEXTS, encoding="utf-8")
-    environment = os.environ | {"polyhead": f"{sys.executable} -m polyhead.cli", "PYTHONIOENCODING": "ascii"}
+    environment = os.environ | {"polyhead": f"{sys.executable} -m polyhead", "PYTHONIOENCODING": "ascii"}
     shell = ["sh", "-c", f"$polyhead {command}"]
     done = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr

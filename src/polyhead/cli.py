@@ -377,7 +377,3 @@ def demo(
     except KeyboardInterrupt as stopped:
         stopped.args = (_left_of(output),)
         raise
-
-
-if __name__ == "__main__":
-    main()

@@ -267,7 +267,7 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     try:
         for example in examples:
             chunk.append(example)
-            size += len(example.words) * 6 or len(example.text or "")
+            size += (len(example.words) * 6 or len(example.text or "")) + len(example.pair or "")
             if len(chunk) >= CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
                 yield chunk
                 chunk, size = [], 0

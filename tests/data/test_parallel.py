@@ -131,6 +131,12 @@ def test_empty_lines_are_left_out_and_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_split_of_which_nothing_is_left_says_why(tmp_path: Path) -> None:
+    path = made(tmp_path, en=["a", ""], fr=["", "x"])
+    with pytest.raises(PolyheadError, match=r"is empty: 2 pairs with an empty side left out of .*: lines 1, 2"):
+        load_dataset("d", DataSpec(train=str(path)), tmp_path, TARGET)
+
+
 def test_a_note_names_the_first_lines_and_counts_the_others(tmp_path: Path) -> None:
     path = made(tmp_path, en=["a", *("bcdefgh")], fr=["a", *([""] * 7)])
     notes = Notes()

@@ -158,12 +158,13 @@ class _Loading:
 
     def _file(self, split: str, path: Path, notes: Notes) -> Iterator[Example]:
         """The examples of one file of a split, at least one."""
-        example = None
+        example, before = None, set(notes)
         for example in read_raw(path, self.spec, self.kinds, notes):
             yield example
         if example is None:
             alone = len(self.paths(split)) == 1
             what = "is empty" if alone else "has several files, and this one is empty"
+            what += "".join(f": {note}" for note in notes if note not in before)
             remedy = "Give it a file with examples, or take it out."
             raise PolyheadError(f"the {split} split of data.{self.name} {what}", remedy=remedy, file=path)
 
