@@ -124,7 +124,7 @@ def test_a_frozen_encoder_is_read_from_its_cache(
     weights = []
     for cache in ("true", "false"):
         stage = STAGE.format(2) + f'freeze = "encoder"\ncache = {cache}\n'
-        task = TASK.format(name="fr", more=f'decoder = "{decoder}"')
+        task = TASK.format(name="fr", more=f'decoder = "{decoder}"\nlongest = 60')  # tiny_encoder has 64 positions
         recipe = write(folder, tiny_encoder, PAIRS.format(name="fr"), task, stage)
         run = polyhead.train(recipe, tmp_path / cache)
         weights.append(load_model(run.folder).state_dict())
