@@ -52,9 +52,13 @@ class TargetVocabulary:
 
         It is one of the pieces that were added beside those of words, some of which, as "de", may be called as it is.
         """
-        added = {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
         names = (language_piece(name), name, f"__{name}__")  # here; NLLB and mBART; M2M100
-        return next((added[piece] for piece in names if piece in added), None)
+        return next((self._added[piece] for piece in names if piece in self._added), None)
+
+    @cached_property
+    def _added(self) -> dict[str, int]:
+        """The ids of the pieces that were added beside those of words; each text to learn from asks for one."""
+        return {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
 
     @cached_property
     def pieces(self) -> list[str]:
