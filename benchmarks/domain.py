@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from results import add, corpora, done, read
+from results import add, corpora, done, finished, read
 from train import datasets
 
 EPOCHS = {100: 20, 1500: 5}
@@ -60,7 +60,7 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
             "stages": [{"epochs": EPOCHS[job["size"]], "keep": "last"}],
             **start,
         }
-        folders[name] = run(recipe, options.work / "-".join([name, *map(str, job.values())]))
+        folders[name] = finished(recipe, options.work / "-".join([name, *map(str, job.values())])).folder
     found = compare(folders["plain"], folders["adapted"])["entities"].figures["f1"]
     add(options.results, {**job, **found.to_dict()})
     print(f"{job}: {100 * found.first:.2f}, then {100 * found.second:.2f}", file=sys.stderr, flush=True)
@@ -69,26 +69,14 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
 
 
 def adapted(work: Path) -> Path:
-    """The run of pretraining; made when first asked for."""
+    """The folder of the run of pretraining; made when first asked for."""
     texts = {"format": "columns", "layers": ["words", "entities"], "train": str(corpora() / "wnut17" / "train.conll")}
     recipe = {
         "data": {"texts": texts},
         "tasks": {"text": {"type": "masked-lm", "data": "texts"}},
         "stages": [ADAPT],
     }
-    return run(recipe, work / "adapted")
-
-
-def run(recipe: dict[str, Any], folder: Path) -> Path:
-    """The folder of a finished run; made if it is not there, finished if it is not."""
-    from polyhead.recipe import make_recipe
-    from polyhead.training import resume, train
-
-    if (folder / "log.jsonl").exists():
-        resume(folder)
-    else:
-        train(make_recipe(recipe), folder)
-    return folder
+    return Path(finished(recipe, work / "adapted").folder)
 
 
 def print_table(lines: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """The yardstick of ``translation.py``: JoeyNMT's published small transformer on Multi30k, English to German, all pairs.
 
-    python -m venv joey && joey/bin/pip install joeynmt importlib_metadata
+    python -m venv joey && joey/bin/pip install joeynmt importlib_metadata 'sentencepiece<0.2.1'
     POLYHEAD_DATA=corpora joey/bin/python benchmarks/joey.py --results joey.jsonl --work joey-runs
 
 JoeyNMT pins libraries that polyhead cannot have, so it runs in an environment of its own; this script needs nothing of

@@ -35,6 +35,14 @@ def done(results: Path, job: Mapping[str, Any]) -> bool:
     return any(all(line[key] == job[key] for key in job) for line in read(results))
 
 
+def finished(recipe: Mapping[str, Any], folder: Path) -> Any:
+    """The run of a recipe in a folder: trained if it is not there, gone on with where it was killed."""
+    from polyhead.recipe import make_recipe
+    from polyhead.training import resume, train
+
+    return resume(folder) if (folder / "recipe.toml").exists() else train(make_recipe(dict(recipe)), folder)
+
+
 def cell(values: list[float]) -> str:
     """The mean, and the range if there are several; empty if there is none."""
     if not values:

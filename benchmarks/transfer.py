@@ -20,13 +20,14 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, read
+from results import add, cell, corpora, done, finished, read
 from train import datasets
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -84,7 +85,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
         return
     folder = options.work / "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]])
     if (folder / "recipe.toml").exists():
-        remove(folder)
+        shutil.rmtree(folder)
     recipe = make_recipe(recipe_of(corpora, options.work, job))
     start, used = time.perf_counter(), time.process_time()
     run = train(recipe, folder)
@@ -103,7 +104,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
         f"{job['way']} {job['size']} seed {job['seed']}: {figures}  ({line['seconds']} s)", file=sys.stderr, flush=True
     )
     if job["way"] != "joint":
-        remove(folder)
+        shutil.rmtree(folder)
 
 
 def recipe_of(corpora: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -132,22 +133,10 @@ def recipe_of(corpora: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def teacher(corpora: Path, work: Path, job: dict[str, Any], task: str) -> Path:
-    """A ``tuned`` run, which is kept; made when first asked for."""
-    from polyhead.recipe import make_recipe
-    from polyhead.training import train
-
+    """The folder of a ``tuned`` run, which is kept; made when first asked for."""
     folder = (work / "-".join(["teacher", task, str(job["size"]), str(job["seed"])])).resolve()
-    if not (folder / "scores.json").exists():
-        if folder.exists():
-            remove(folder)
-        train(make_recipe(recipe_of(corpora, work, {**job, "way": "tuned", "tasks": [task]})), folder)
+    finished(recipe_of(corpora, work, {**job, "way": "tuned", "tasks": [task]}), folder)
     return folder
-
-
-def remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
 
 
 def print_tables(lines: list[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, read
+from results import add, cell, corpora, done, finished, read
 
 WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint"]
 ALL = 29_000
@@ -96,10 +96,7 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
 
 def train(recipe: dict[str, Any], folder: Path) -> tuple[Any, float]:
     """The run of a recipe, and the seconds that its epochs took; a run that was killed goes on."""
-    from polyhead.recipe import make_recipe
-    from polyhead.training import resume, train
-
-    run = resume(folder) if (folder / "log.jsonl").exists() else train(make_recipe(recipe), folder)
+    run = finished(recipe, folder)
     lines = map(json.loads, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines())
     return run, sum(line["seconds"] for line in lines if line["record"] == "EpochEnded")
 
