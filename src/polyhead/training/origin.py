@@ -234,8 +234,8 @@ def read_languages(encoder: Encoder, codes: Mapping[str, str]) -> None:
             encoder.tokenizer.code_of(code)
         except PolyheadError as error:
             raise PolyheadError(f"data.{name}.language_code = {error.what}", remedy=error.remedy) from error
-    for code in list(codes.values())[:1]:
-        encoder.tokenizer = encoder.tokenizer.reading(code)
+    if codes:
+        encoder.tokenizer = encoder.tokenizer.reading(next(iter(codes.values())))
 
 
 def training_texts(datasets: Iterable[Dataset]) -> Iterator[str]:
