@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,22 @@ def light() -> Iterator[None]:
         patch.setattr(polyhead.predict, "choose_precision", lambda _: "fp32")
         yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread: the same figures on every machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def context() -> ForkServerContext:
+    """Where runs that are killed are started from."""
+    import killing
+
+    return killing.spawner()

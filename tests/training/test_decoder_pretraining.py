@@ -168,11 +168,6 @@ def test_batches_have_room_for_what_the_decoder_reads(data: Path, tmp_path: Path
     assert [examples.units["noise"][row] for row in range(len(PAIRS))] == [0] * len(PAIRS)
 
 
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
-
-
 def test_killed_and_resumed(data: Path, tmp_path: Path, context: ForkServerContext, origin: str) -> None:
     path = recipe(data, "killed", SHARED, FIRST + BOTH, origin)
     straight = killing.run(context, path, tmp_path / "straight" / "run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -21,25 +20,14 @@ from polyhead.nn.loading import load_encoder
 from polyhead.recipe import load_recipe
 from polyhead.training.look import look
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EXTEND = '[encoder]\nname = "{}"\nextend = 20\n'
 POS = '[tasks.pos]\ntype = "tagging"\ndata = "ud"\nlayer = "upos"\n'
 LM = '[tasks.texts]\ntype = "masked-lm"\ndata = "ud"\n'
 UD = '[data.ud]\ntrain = "ud-train.conllu"\ndev = "ud-dev.conllu"\n'
 STAGE = "[[stages]]\nepochs = {}\nlearning_rate = 0.003\nhead_learning_rate = 0.01\nbatch_pieces = 96\n"
 STILL = "[[stages]]\nepochs = 1\nlearning_rate = 0.0\nhead_learning_rate = 0.0\n"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
 
 
 @pytest.fixture(scope="module")

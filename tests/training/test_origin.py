@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from polyhead.nn.loading import load_encoder
 from polyhead.recipe import load_recipe
 from polyhead.training.look import look
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 UD = '[data.ud]\ntrain = "ud-train.conllu"\ndev = "ud-dev.conllu"\n'
 UD += 'comments = { sentiment = "sentiment" }\n'
 NAMES = '[data.names]\nlayers = ["words", "entities"]\ntrain = "names-train.conll"\n'
@@ -34,19 +36,6 @@ SCRATCH = "[encoder]\nlayers = 2\nwidth = 32\nheads = 2\nvocabulary = 270\nwindo
 STAGE = "[[stages]]\nepochs = {}\nlearning_rate = 0.003\nhead_learning_rate = 0.01\nbatch_pieces = 96\n"
 STILL = "[[stages]]\nepochs = 1\nlearning_rate = 0.0\nhead_learning_rate = 0.0\n"
 """A stage that changes no weight, so that what comes out is where the model started."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
 
 
 @pytest.fixture(scope="module")

@@ -81,11 +81,6 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path
 
 
 @pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, context: ForkServerContext, recipe: Path) -> Path:
     folder = tmp_path_factory.mktemp("reference") / "run"
     ended = killing.run(context, recipe, folder)

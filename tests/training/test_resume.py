@@ -48,11 +48,6 @@ batch_pieces = 64
 
 
 @pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
-
-
-@pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     return runs.write_recipe(runs.write_data(tmp_path_factory.mktemp("data")), tiny_encoder, STAGES)
 

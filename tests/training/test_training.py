@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,12 @@ from polyhead.training.records import Cosine, EpochEnded, StageEnded, StageStart
 from polyhead.training.weighting import Weighting
 from polyhead.views import Watcher
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 FAST = {"learning_rate": 0.003, "head_learning_rate": 0.01, "batch_pieces": 96}
 POS = '[tasks.pos]\ntype = "tagging"\ndata = "ud"\nlayer = "upos"\n'
 LEMMAS = '[tasks.lemmas]\ntype = "lemmatization"\ndata = "ud"\n'
 UD = '[data.ud]\ntrain = "ud-train.conllu"\ndev = "ud-dev.conllu"\ntest = "ud-test.conllu"\n'
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -40,11 +40,6 @@ TASK = '[tasks.{name}]\ntype = "seq2seq"\ndata = "{name}"\nvocabulary = 300\nlay
 STAGE = "[[stages]]\nepochs = {}\nlearning_rate = 0.003\nhead_learning_rate = 0.01\nbatch_pieces = 64\n"
 
 
-@pytest.fixture(scope="module")
-def context() -> ForkServerContext:
-    return killing.spawner()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = runs.write_data(tmp_path / "data")
