@@ -80,7 +80,8 @@ class Stage(BaseModel):
         default=None,
         ge=0,
         description="The encoder's highest learning rate; by default 0.0768 over its width, "
-        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder; 5 times that for an adapter; 5e-4 from scratch.",
+        "which is 2e-4 for minilm and 1e-4 for a base-sized encoder; a quarter of that where the stage only classifies "
+        "or rates texts; 5 times that for an adapter; 5e-4 from scratch.",
     )
     head_learning_rate: float = Field(default=1e-3, ge=0, description="The heads' highest learning rate.")
     warmup: float = Field(default=0.1, ge=0, le=1, description="The share of steps in which the rates rise from 0.")

@@ -161,6 +161,18 @@ def test_rates_from_scratch_are_higher(write: Written, tmp_path: Path, tiny_enco
     assert rates == {"scratch": 5e-4, "random": 5e-4, "pretrained": 0.0768 / 32}
 
 
+def test_the_rate_is_lower_where_a_stage_only_classifies_texts(
+    write: Written, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    stages = ['tasks = ["mood"]', 'tasks = ["pos", "mood"]', 'tasks = ["mood"]\nadapter = { kind = "lora" }']
+    table = "".join(f"[[stages]]\nepochs = 1\n{stage}\n" for stage in stages)
+    pretrained = polyhead.train(write(f'encoder = "{tiny_encoder}"\n', UD + POS + MOOD, table), tmp_path / "run")
+    usual = 0.0768 / 32
+    assert [stage.learning_rate for stage in pretrained.recipe.stages] == [0.25 * usual, usual, 5 * usual]
+    scratch = polyhead.train(write(SCRATCH, UD + MOOD, "[[stages]]\nepochs = 1\n"), tmp_path / "scratch")
+    assert scratch.recipe.stages[0].learning_rate == 5e-4
+
+
 def test_top_layers_are_drawn_anew_in_a_run(write: Written, tmp_path: Path, tiny_encoder: Path) -> None:
     table = f'[encoder]\nname = "{tiny_encoder}"\nreinitialise = 1\n'
     run = polyhead.train(write(table, UD + POS, STILL), tmp_path / "run")

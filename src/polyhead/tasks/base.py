@@ -81,6 +81,8 @@ class Task(ABC):
     lower_is_better: ClassVar[bool] = False
     words: ClassVar[bool] = True
     """Whether the layer is about words, so that texts must be split into words."""
+    gentle: ClassVar[bool] = False
+    """Whether the encoder has little to relearn for it: a stage of such tasks alone has a lower usual rate."""
     default_layer: ClassVar[str | None] = None
     inventory: ClassVar[str] = ""
     """The field that ``prepare`` fills with the labels, if there is one."""

@@ -30,6 +30,7 @@ class Classification(Task):
     """
 
     words: ClassVar[bool] = False
+    gentle: ClassVar[bool] = True
     inventory: ClassVar[str] = "labels"
 
     several: bool = False

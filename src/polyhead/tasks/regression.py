@@ -35,6 +35,7 @@ class Regression(Task):
     kind: ClassVar[type] = float
     metric: ClassVar[str] = "pearson"
     words: ClassVar[bool] = False
+    gentle: ClassVar[bool] = True
 
     mean: float = learnt(float)
     spread: float = learnt(float)

@@ -18,6 +18,10 @@ from polyhead.stage import Stage
 RATE_TIMES_WIDTH = 0.0768
 """The encoder's usual learning rate, times its width: wider encoders want smaller steps."""
 
+GENTLE = 0.25
+"""What the usual rate is multiplied with where no task is about words: the higher rate that parsers want makes the
+encoder forget what texts mean (measured in docs/benchmarks.md)."""
+
 ADAPTER_TIMES = 5
 """How many times higher the usual learning rate of an adapter is: it starts at nothing, with no knowledge to lose."""
 
@@ -34,17 +38,20 @@ AVERAGE_EVERY = 4
 """The steps between two updates of the averaged weights: each goes through all weights, and neighbours are alike."""
 
 
-def usual_rate(stage: Stage, width: int, *, untrained: bool) -> float:
+def usual_rate(stage: Stage, width: int, *, untrained: bool, gentle: bool) -> float:
     """The highest learning rate of an encoder's weights, or of their adapter, where a stage names none.
 
     Args:
         stage: What learns.
         width: The encoder's.
         untrained: Whether the encoder's weights are random.
+        gentle: Whether all tasks of the stage are ``gentle``.
     """
     if stage.adapter is not None:
         return ADAPTER_TIMES * RATE_TIMES_WIDTH / width
-    return RATE_FROM_SCRATCH if untrained else RATE_TIMES_WIDTH / width
+    if untrained:
+        return RATE_FROM_SCRATCH
+    return (GENTLE if gentle else 1.0) * RATE_TIMES_WIDTH / width
 
 
 def rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:

@@ -145,11 +145,11 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
-    rates = [usual_rate(stage, encoder.width, untrained=origin.untrained) for stage in recipe.stages]
-    stages = [
-        stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": rate})
-        for stage, rate in zip(recipe.stages, rates, strict=True)
-    ]
+    stages = []
+    for stage in recipe.stages:
+        gentle = all(tasks[name].gentle for name in stage.tasks or tasks)
+        rate = usual_rate(stage, encoder.width, untrained=origin.untrained, gentle=gentle)
+        stages.append(stage if stage.learning_rate is not None else stage.model_copy(update={"learning_rate": rate}))
     recipe = recipe.model_copy(update={"precision": precision, "device": str(device), "stages": stages})
     torch.manual_seed(recipe.seed)
     info = {
