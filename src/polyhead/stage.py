@@ -186,7 +186,10 @@ class Stage(BaseModel):
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="The encoder's dropout; by default its own.")
     patience: int | None = Field(
-        default=None, ge=1, description="Stop after this many epochs without a better mean score on the dev splits."
+        default=None,
+        ge=1,
+        description="Stop after this many epochs without a better mean score on the dev splits; "
+        "epochs before the first score above 0 do not count.",
     )
     distil: DistilSpec | None = Field(
         default=None, description="Distillation: the tasks also learn from what earlier runs answer, see below."

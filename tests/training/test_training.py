@@ -159,6 +159,20 @@ def test_patience_stops_when_nothing_gets_better(
     assert differing(weights(run), best) == set()
 
 
+def test_scores_of_nothing_do_not_run_out_of_patience(
+    make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first span or a first four words in a row are found late, and until then the last weights are the best."""
+    scripted(monkeypatch, *({"pos": value} for value in (0.0, 0.0, 0.0, 0.0, 0.2, 0.1, 0.2, 0.0)))
+    records: list[Any] = []
+    make("run", stage(epochs=10, patience=2), watch=records.append)
+    better = [record.best for record in records if isinstance(record, EpochEnded)]
+    assert better == [True, True, True, True, True, False, False]
+    scripted(monkeypatch, *({"pos": 0.0} for _ in range(3)))
+    nothing = make("nothing", stage(epochs=3))
+    assert differing(weights(nothing), load_file(nothing.folder / "best" / "stage-1-00003.safetensors")) == set()
+
+
 def test_patience_starts_anew_in_each_stage(make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, *({"pos": value} for value in (0.5, 0.1, 0.2, 0.1)))
     records: list[Any] = []

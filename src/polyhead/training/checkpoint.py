@@ -35,6 +35,14 @@ class Best:
     epoch: int
     file: str
 
+    def beaten_by(self, score: float) -> bool:
+        """Whether a later score is better; of two zeros the later is.
+
+        Span F1 and BLEU begin with epochs in which the loss falls and no answer is right yet. The first of these must
+        not be kept, and they do not count as no progress.
+        """
+        return score > self.score or score == self.score == 0
+
 
 @dataclass
 class Progress:

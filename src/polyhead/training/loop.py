@@ -328,11 +328,11 @@ class Training:
         """Write the weights down if they are the best by any measure; whether they are by the mean."""
         progress = self.progress
         file = f"{stage.name}-{epoch:05d}.safetensors"
-        better = mean is not None and (progress.mean is None or mean > progress.mean.score)
+        better = mean is not None and (progress.mean is None or progress.mean.beaten_by(mean))
         improved = []
         for name in scores:
             value = main_score(scores, self.model.tasks[name])
-            if name not in progress.tasks or value > progress.tasks[name].score:
+            if name not in progress.tasks or progress.tasks[name].beaten_by(value):
                 improved.append((name, Best(value, stage.name, epoch, file)))
         if better or improved:
             save_best(self.folder, file, weights)
