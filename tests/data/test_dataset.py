@@ -72,6 +72,26 @@ def test_scheme_is_that_of_the_training_split(tmp_path: Path) -> None:
         assert dataset.notes == ["ner is read as IOB1 tags"]
 
 
+def test_draws_with_one_seed_lie_within_each_other(tmp_path: Path) -> None:
+    made(tmp_path, table(50), "a.csv")
+    spec = DataSpec(train="a.csv", dev=0.1, limit=40)
+
+    def draw(limit: int, seed: int) -> list[str]:
+        dataset = load_dataset("d", spec.model_copy(update={"limit": limit, "draw": seed}), tmp_path)
+        assert texts(dataset, "dev") == texts(load_dataset("d", spec, tmp_path), "dev")
+        assert dataset.notes[1:] == [f"train is {limit} of 45 examples, drawn with seed {seed}"]
+        return texts(dataset, "train")
+
+    places = [int(text.split()[1]) for text in draw(40, 1)]
+    assert places == sorted(set(places)) and places != list(range(40))
+    assert set(draw(5, 1)) < set(draw(10, 1)) < set(draw(40, 1))
+    assert draw(10, 1) == draw(10, 1) != draw(10, 2)
+    fingerprints = {load_dataset("d", spec.model_copy(update={"draw": seed}), tmp_path).fingerprint for seed in (1, 2)}
+    assert len(fingerprints | {load_dataset("d", spec, tmp_path).fingerprint}) == 3
+    whole = load_dataset("d", spec.model_copy(update={"limit": 99, "draw": 3}), tmp_path)
+    assert len(texts(whole, "train")) == 45 and whole.notes[1:] == ["train is the first 45 examples (limit)"]
+
+
 def test_scheme_does_not_depend_on_the_limit(tmp_path: Path) -> None:
     made(tmp_path, "a\tB-X\n\na\tI-X\n\na\tI-X\n", "train.conll")
     spec = DataSpec(train="train.conll", layers=["words", "ner"], limit=1)
@@ -147,6 +167,8 @@ def test_broken_datasets(tmp_path: Path, fields: dict[str, object], what: str) -
         ({"dev": 0.0}, "greater than 0"),
         ({"limit": 0}, "greater than 0"),
         ({"limit": "3"}, "integer"),
+        ({"draw": 3}, "draw stands without limit"),
+        ({"limit": 3, "draw": -1}, "greater than or equal to 0"),
         ({"format": "xml"}, "conllu"),
         ({"trian": "a.csv"}, "trian"),
         ({"delimiter": "::"}, "1 character"),

@@ -33,6 +33,8 @@ SPECS = [
     DataSpec(train=["a.txt", "b.txt.gz"], dev=0.2, test="dev.txt"),
     DataSpec(train=["a.txt", "b.txt.gz"], dev=0.2, limit=13),
     DataSpec(train="a.txt", limit=1000),
+    DataSpec(train=["a.txt", "b.txt.gz"], limit=13, draw=4),
+    DataSpec(train=["a.txt", "b.txt.gz"], dev=0.2, limit=13, draw=4),
 ]
 
 

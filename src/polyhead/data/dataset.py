@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from polyhead.data.example import KIND_NAMES, Example, Spans
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
-from polyhead.data.stream import Stream, held_out
+from polyhead.data.stream import Stream, drawn, held_out, without
 from polyhead.data.tags import Tagging, recognise, tagged, with_spans
 from polyhead.data.text import Notes, counted, is_stream
 from polyhead.errors import PolyheadError, nearest
@@ -169,8 +170,9 @@ class _Loading:
             raise PolyheadError(f"the {split} split of data.{self.name} {what}", remedy=remedy, file=path)
 
     def _needs_whole_train(self) -> bool:
-        """Whether a limit waits until all of the training split is read: for its scheme, or to hold out from it."""
-        return self.spec.limit is None or isinstance(self.spec.dev, float) or Spans in self.kinds.values()
+        """Whether a limit waits until all of the training split is read: for its scheme, to draw or hold out from it."""
+        spec = self.spec
+        return spec.limit is None or spec.draw is not None or isinstance(spec.dev, float) or Spans in self.kinds.values()
 
     def with_spans(self, read: dict[str, list[Example]]) -> dict[str, list[Example]]:
         """The splits with spans in place of tags, by the scheme of the training split."""
@@ -206,7 +208,11 @@ class _Loading:
             divided[TRAIN] = [example for index, example in enumerate(train) if index not in held]
             divided[DEV] = [train[index] for index in places]
         if self.spec.limit is not None and TRAIN in divided:
-            before, divided[TRAIN] = len(divided[TRAIN]), divided[TRAIN][: self.spec.limit]
+            train, before = divided[TRAIN], len(divided[TRAIN])
+            places: Sequence[int] = range(min(before, self.spec.limit))
+            if self.spec.draw is not None:
+                places = drawn(self.spec.limit, before, self.spec.draw)
+            divided[TRAIN] = [train[place] for place in places]
             self._note_limit(self.spec.limit, before if self._needs_whole_train() else 0, len(divided[TRAIN]))
         return divided
 
@@ -223,8 +229,12 @@ class _Loading:
             divided[TRAIN] = replace(whole, size=whole.size - len(places), held=places)
             divided[DEV] = replace(whole, size=len(places), held=places, only_held=True)
         if self.spec.limit is not None and TRAIN in divided:
-            before = divided[TRAIN].size
-            divided[TRAIN] = replace(divided[TRAIN], size=min(before, self.spec.limit))
+            train, before = divided[TRAIN], divided[TRAIN].size
+            divided[TRAIN] = replace(train, size=min(before, self.spec.limit))
+            if self.spec.draw is not None:
+                left = without(train.held, counts[TRAIN])
+                places = array("q", (left[place] for place in drawn(self.spec.limit, before, self.spec.draw)))
+                divided[TRAIN] = replace(train, size=len(places), held=places, only_held=True)
             self._note_limit(self.spec.limit, before, divided[TRAIN].size)
         return divided
 
@@ -242,7 +252,9 @@ class _Loading:
 
     def _note_limit(self, limit: int, before: int, left: int) -> None:
         """Say what the limit left; ``before`` is 0 where nobody knows how many there were."""
-        if before > limit:
+        if before > limit and self.spec.draw is not None:
+            self.remarks.append(f"train is {limit:,} of {before:,} examples, drawn with seed {self.spec.draw}")
+        elif before > limit:
             self.remarks.append(f"train is the first {limit:,} of {before:,} examples (limit)")
         else:
             self.remarks.append(f"train is the first {counted(left, 'example')} (limit)")
@@ -275,6 +287,8 @@ class _Loading:
     def fingerprint(self, splits: Iterable[str]) -> str:
         """The SHA-256 of the files behind splits and of how they are read, whatever their names and places."""
         digest = hashlib.sha256(self.spec.model_dump_json(include=set(_FINGERPRINTED)).encode())
+        if self.spec.draw is not None:
+            digest.update(f"{self.spec.draw} ".encode())
         digest.update(f"{self.spec.limit} {self.spec.dev if isinstance(self.spec.dev, float) else None}".encode())
         for split in splits:
             for path in self.parts(split):

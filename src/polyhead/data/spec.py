@@ -72,6 +72,13 @@ class DataSpec(BaseModel):
     limit: int | None = Field(
         default=None, gt=0, lt=2**63, description="Use only the first examples of the training split, this many."
     )
+    draw: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="Not the first `limit` examples, but so many drawn at random with this seed; of the draws with one "
+        "seed the smaller ones lie within the larger ones.",
+    )
     licence: str | None = Field(default=None, description="The licence of the data, for the model card, as CC-BY-4.0.")
     description: str | None = Field(default=None, description="What the data is, in a sentence, for the model card.")
     url: str | None = Field(
@@ -135,6 +142,13 @@ class DataSpec(BaseModel):
             for layer in keys:
                 if layer in taken:
                     raise ValueError(f"{table} names a layer {layer!r}, but that name is taken; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        """A draw is of a number of examples."""
+        if self.draw is not None and self.limit is None:
+            raise ValueError("draw stands without limit; say how many examples to draw, or leave it out")
         return self
 
     @property

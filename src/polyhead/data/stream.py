@@ -71,3 +71,19 @@ def held_out(share: float, count: int) -> Sequence[int]:
     """The places of a share of ``count`` examples, sorted; at least one. The same in every run."""
     wanted = max(1, round(share * count))
     return array("q", sorted(random.Random(HELD_OUT_SEED).sample(range(count), wanted)))
+
+
+def drawn(wanted: int, count: int, seed: int) -> Sequence[int]:
+    """The places of ``wanted`` of ``count`` examples, or of all if there are no more, sorted.
+
+    They are the first of a shuffle, so that with one seed fewer are always among more.
+    """
+    places = array("q", range(count))
+    random.Random(seed).shuffle(places)
+    return array("q", sorted(places[:wanted]))
+
+
+def without(held: Sequence[int], count: int) -> Sequence[int]:
+    """The places of ``count`` examples that are not held out, sorted."""
+    gone = set(held)
+    return array("q", (place for place in range(count) if place not in gone))
