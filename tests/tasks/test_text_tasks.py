@@ -36,6 +36,18 @@ def identity(head: ClassificationHead) -> ClassificationHead:
     return head.eval()
 
 
+def test_labels_that_a_small_training_split_lacks_can_be_told() -> None:
+    given = {"name": "it", "data": "d", "layer": "mood", "more_labels": ["mixed", "good"]}
+    task = Classification(**given)  # type: ignore[arg-type]
+    task.prepare([text(mood="good"), text(mood="good")])
+    assert task.labels == ["good", "mixed"], "one label in the data is enough where another is told"
+    assert task.check([text(mood="mixed")], "test") == []
+    with pytest.raises(PolyheadError, match="'bad'"):
+        task.check([text(mood="bad")], "test")
+    with pytest.raises(PolyheadError, match=r"tasks\.it\.more_labels = .* has no labels"):
+        Regression(**given)  # type: ignore[arg-type]
+
+
 def test_one_label_and_its_probability() -> None:
     head = identity(ClassificationHead(3, ["a", "b", "c"], several=False, dropout=0.0))
     first, second = head.predict(Given(torch.tensor([[0.0, 2.0, 1.0], [0.5, 0.0, 0.0]])))

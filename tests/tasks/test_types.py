@@ -45,6 +45,7 @@ def test_what_is_no_type_is_refused(name: str, message: str) -> None:
         (Tagging, "layer", 3),
         (Tagging, "data", ["d"]),
         (Tagging, "unseen", "eror"),
+        (Tagging, "more_labels", "X"),
         (Parsing, "dropout", 1.0),
         (Parsing, "arc_size", 0),
         (Parsing, "relation_size", 10**9),

@@ -72,6 +72,8 @@ class Task(ABC):
         head_of: The task whose head this one shares, so that one head learns from several datasets. All settings of the
             head are that task's, and the type, unless denoising is to share with seq2seq; data and weight are its own,
             and ``only`` of named entities.
+        more_labels: Labels that there are beside those of the training split: a small one may lack some, which dev,
+            test and later texts have.
     """
 
     kind: ClassVar[type] = str
@@ -103,9 +105,12 @@ class Task(ABC):
     encoder_layers: Literal["mix", "last"] | None = None
     word: Literal["first", "last", "mean"] = "first"
     head_of: str | None = None
+    more_labels: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_settings(self, Task)
+        if self.more_labels and not self.inventory:
+            raise PolyheadError(f"tasks.{self.name}.more_labels = {self.more_labels}: the type has no labels.")
         if not self.annotates:
             if self.layer:
                 raise PolyheadError(f"tasks.{self.name}.layer = {self.layer!r}: the type learns no layer.")
@@ -231,8 +236,8 @@ class Task(ABC):
         return len(example.words) if self.words else 1
 
     def earlier_labels(self) -> set[str]:
-        """The labels that stay known from a previous run."""
-        return set() if self.earlier is None else set(self.earlier.known_labels())
+        """The labels that are known whatever the training split holds: a previous run's, and ``more_labels``."""
+        return {*(self.more_labels or ()), *(() if self.earlier is None else self.earlier.known_labels())}
 
     def known_labels(self) -> list[str]:
         """The labels that ``prepare`` learnt; none if the type has none."""
