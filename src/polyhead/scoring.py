@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,11 +116,15 @@ class Measured:
     signatures: Signatures = field(default_factory=dict)
 
 
-def measure(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Measured:
-    """As :func:`score`, with intervals."""
+def measure(
+    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str], see: Callable[[Answered], object] | None = None
+) -> Measured:
+    """As :func:`score`, with intervals; ``see`` is called with what the model answered in each task."""
     scores: Scores = {}
     sure: dict[str, Intervals] = {}
     for given in answered(model, gold, tasks):
+        if see is not None:
+            see(given)
         scores[given.task.name] = given.task.score(given.examples, given.predicted)
         sure[given.task.name] = intervals(given.task, given.examples, given.predicted)
     for name, blocks in _blocks(gold, tasks):

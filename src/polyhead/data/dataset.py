@@ -172,7 +172,9 @@ class _Loading:
     def _needs_whole_train(self) -> bool:
         """Whether a limit waits until all of the training split is read: for its scheme, to draw or hold out from it."""
         spec = self.spec
-        return spec.limit is None or spec.draw is not None or isinstance(spec.dev, float) or Spans in self.kinds.values()
+        return (
+            spec.limit is None or spec.draw is not None or isinstance(spec.dev, float) or Spans in self.kinds.values()
+        )
 
     def with_spans(self, read: dict[str, list[Example]]) -> dict[str, list[Example]]:
         """The splits with spans in place of tags, by the scheme of the training split."""

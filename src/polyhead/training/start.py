@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,7 @@ from polyhead.data import Dataset, DataSpec, format_of
 from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json, write_json, write_text
+from polyhead.intervals import Answered
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.precision import choose_precision
@@ -62,6 +64,7 @@ def train(
     *,
     watch: Callable[[Record], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
+    see: Callable[[str, Answered], object] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
     """Train from a recipe into a new folder.
@@ -71,6 +74,7 @@ def train(
         output: The run's folder; must be new or empty.
         watch: Called with every record of the training loop.
         tell: Called with each note on the data.
+        see: Called with a split and what the finished model answered there, for each task, before scores are written.
         checkpoint_seconds: Seconds between two checkpoints.
 
     Raises:
@@ -89,7 +93,7 @@ def train(
     training.tell = tell
     write_json(folder / "run.json", facts)
     write_text(folder / "recipe.toml", training.recipe.to_toml())
-    return _finish(training, watch, checkpoint_seconds)
+    return _finish(training, watch, checkpoint_seconds, see)
 
 
 def resume(
@@ -97,6 +101,7 @@ def resume(
     *,
     watch: Callable[[Record], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
+    see: Callable[[str, Answered], object] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
     """Go on with a run that was ended before its end. On a CPU the weights come out as if it never had been.
@@ -130,7 +135,7 @@ def resume(
     if saved is not None:
         training.go_on(saved)
     training.tell = tell
-    return _finish(training, watch, checkpoint_seconds)
+    return _finish(training, watch, checkpoint_seconds, see)
 
 
 def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
@@ -183,7 +188,12 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     return training, facts
 
 
-def _finish(training: Training, watch: Callable[[Record], object], checkpoint_seconds: float) -> Run:
+def _finish(
+    training: Training,
+    watch: Callable[[Record], object],
+    checkpoint_seconds: float,
+    see: Callable[[str, Answered], object] | None,
+) -> Run:
     folder, progress = training.folder, training.progress
     lineage = Lineage(folder, training.recipe, training.model, training.material.datasets)
     saved = time.monotonic()
@@ -205,7 +215,10 @@ def _finish(training: Training, watch: Callable[[Record], object], checkpoint_se
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    measured = {split: measure(model, training.material.gold(split, tasks), names) for split in ("dev", "test")}
+    measured = {
+        split: measure(model, training.material.gold(split, tasks), names, None if see is None else partial(see, split))
+        for split in ("dev", "test")
+    }
     measured = {split: found for split, found in measured.items() if found.scores}
     prune_best(folder, progress.files())
     lineage.note()
