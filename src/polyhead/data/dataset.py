@@ -170,11 +170,10 @@ class _Loading:
             raise PolyheadError(f"the {split} split of data.{self.name} {what}", remedy=remedy, file=path)
 
     def _needs_whole_train(self) -> bool:
-        """Whether a limit waits until all of the training split is read: for its scheme, to draw or hold out from it."""
-        spec = self.spec
-        return (
-            spec.limit is None or spec.draw is not None or isinstance(spec.dev, float) or Spans in self.kinds.values()
-        )
+        """Whether a limit waits until all of the training split is read: for its scheme, to draw or to hold out."""
+        if self.spec.limit is None or self.spec.draw is not None:
+            return True
+        return isinstance(self.spec.dev, float) or Spans in self.kinds.values()
 
     def with_spans(self, read: dict[str, list[Example]]) -> dict[str, list[Example]]:
         """The splits with spans in place of tags, by the scheme of the training split."""
@@ -211,10 +210,9 @@ class _Loading:
             divided[DEV] = [train[index] for index in places]
         if self.spec.limit is not None and TRAIN in divided:
             train, before = divided[TRAIN], len(divided[TRAIN])
-            places: Sequence[int] = range(min(before, self.spec.limit))
+            divided[TRAIN] = train[: self.spec.limit]
             if self.spec.draw is not None:
-                places = drawn(self.spec.limit, before, self.spec.draw)
-            divided[TRAIN] = [train[place] for place in places]
+                divided[TRAIN] = [train[place] for place in drawn(self.spec.limit, before, self.spec.draw)]
             self._note_limit(self.spec.limit, before if self._needs_whole_train() else 0, len(divided[TRAIN]))
         return divided
 
@@ -231,12 +229,12 @@ class _Loading:
             divided[TRAIN] = replace(whole, size=whole.size - len(places), held=places)
             divided[DEV] = replace(whole, size=len(places), held=places, only_held=True)
         if self.spec.limit is not None and TRAIN in divided:
-            train, before = divided[TRAIN], divided[TRAIN].size
-            divided[TRAIN] = replace(train, size=min(before, self.spec.limit))
+            whole, before = divided[TRAIN], divided[TRAIN].size
+            divided[TRAIN] = replace(whole, size=min(before, self.spec.limit))
             if self.spec.draw is not None:
-                left = without(train.held, counts[TRAIN])
-                places = array("q", (left[place] for place in drawn(self.spec.limit, before, self.spec.draw)))
-                divided[TRAIN] = replace(train, size=len(places), held=places, only_held=True)
+                left = without(whole.held, counts[TRAIN])
+                chosen = array("q", (left[place] for place in drawn(self.spec.limit, before, self.spec.draw)))
+                divided[TRAIN] = replace(whole, size=len(chosen), held=chosen, only_held=True)
             self._note_limit(self.spec.limit, before, divided[TRAIN].size)
         return divided
 

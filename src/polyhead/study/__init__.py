@@ -1,0 +1,1 @@
+"""Studies: many runs on one question, and what they say together."""

@@ -308,7 +308,7 @@ def _lesson(
 
 
 def _carried(stage: Stage, keys: Sequence[str]) -> dict[str, Any]:
-    """Some of a stage's settings, and the weights of its last epoch: on few labels dev would choose better than they."""
+    """Some of a stage's settings; the weights are those of the last epoch, since to choose on dev takes labels, too."""
     return {key: value for key in keys if (value := getattr(stage, key)) is not None} | {"keep": "last"}
 
 
