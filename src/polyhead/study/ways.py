@@ -42,6 +42,9 @@ MEANINGS = {
     OWN: "the recipe's own stages",
 }
 
+WHOLE = "-whole"
+"""The end of the name that the target's dataset has for tasks that read all of it."""
+
 FULL = 2000
 """From so many examples on a stage has the recipe's epochs; fewer examples get more, by the root of what is missing."""
 
@@ -126,6 +129,7 @@ class Question:
         labels: The target's labels in all of its training split, for small draws that lack some; none if its type has
             no plain labels.
         data: For each dataset the fingerprint of its files.
+        counts: For each dataset how many training examples it has.
         scored: The split that all ways are scored on, ``test`` or ``dev``.
     """
 
@@ -134,6 +138,7 @@ class Question:
     whole: int
     labels: tuple[str, ...] = ()
     data: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     scored: str = "test"
 
     @cached_property
@@ -166,6 +171,17 @@ class Question:
         """How many epochs a run with so many examples has."""
         more = min(MOST_TIMES, max(1.0, math.sqrt(min(FULL, self.whole) / size)))
         return max(1, round(self.stage.epochs * more * times))
+
+
+def work(question: Question, lesson: Lesson) -> int:
+    """How many examples a lesson goes through, over all epochs: what its time grows with."""
+    passed = 0
+    for stage in lesson.recipe["stages"]:
+        names = stage.get("tasks") or lesson.recipe["tasks"]
+        for name in {lesson.recipe["tasks"][one]["data"] for one in names}:
+            count = question.counts.get(name.removesuffix(WHOLE), question.whole)
+            passed += stage.get("epochs", 1) * min(count, lesson.recipe["data"][name].get("limit", count))
+    return passed
 
 
 def ways_of(question: Question) -> list[str]:
@@ -285,7 +301,7 @@ def _with(
         if name == question.target or question._shares(name):
             spec |= {} if size is None or size >= question.whole else {"limit": size, "draw": seed}
         elif task["data"] == question.table["tasks"][question.target]["data"] and size is not None:
-            task["data"] += "-whole"
+            task["data"] += WHOLE
         if name != question.target:
             spec.pop("test", None)  # only the target is asked about
         data[task["data"]] = spec
@@ -303,7 +319,7 @@ def _lesson(
     before: Lesson | None = None,
     fresh: tuple[str, ...] = (),
 ) -> Lesson:
-    used = sorted({str(task["data"]).removesuffix("-whole") for task in table["tasks"].values()})
+    used = sorted({str(task["data"]).removesuffix(WHOLE) for task in table["tasks"].values()})
     return Lesson(name, table, before, fresh, " ".join(question.data.get(one, "") for one in used))
 
 
