@@ -269,10 +269,7 @@ class Model(nn.Module):
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
             model = cls(encoder, {task.name: task for task in tasks}, config["info"])
-        missing = model.load_state_dict(_weights(folder / "model.safetensors"), strict=False).missing_keys
-        lost = [name for name in missing if not name.startswith(TRANSFORMER)]
-        if lost:
-            raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=folder / "model.safetensors")
+        _fill(model, folder / "model.safetensors", but=TRANSFORMER)
         return model.eval()
 
 
@@ -296,7 +293,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
             raise PolyheadError(
                 f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."
             )
-        model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
+        _fill(model, folder / BEST / known[best]["file"])
     return model
 
 
@@ -348,6 +345,22 @@ def _weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error
+
+
+def _fill(model: Model, path: Path, but: str | None = None) -> None:
+    """Give a model the weights in a file, in which those need not be whose names begin with ``but``.
+
+    Raises:
+        PolyheadError: The file is missing or broken, or of another model.
+    """
+    try:
+        missing = model.load_state_dict(_weights(path), strict=False).missing_keys
+    except RuntimeError as error:  # shapes differ
+        remedy = "Put both files back from one copy of the model."
+        raise PolyheadError("The weights are not of the model in config.json.", file=path, remedy=remedy) from error
+    lost = [name for name in missing if but is None or not name.startswith(but)]
+    if lost:
+        raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=path)
 
 
 def model_folder(folder: Path) -> Path:

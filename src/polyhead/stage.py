@@ -22,7 +22,7 @@ class AdapterSpec(BaseModel):
         description="Low-rank matrices (lora, Hu et al. 2022), also with learnt lengths (dora) or scaled by the root "
         "of the rank (rslora); Hadamard (loha) or Kronecker (lokr) products; or factors alone (ia3).",
     )
-    rank: int = Field(default=8, ge=1, description="The rank of the added matrices; ia3 has none.")
+    rank: int = Field(default=8, ge=1, le=4096, description="The rank of the added matrices; ia3 has none.")
     alpha: float | None = Field(
         default=None, gt=0, description="What the added product is scaled by, over the rank; by default twice the rank."
     )
