@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from polyhead import hub
 from polyhead.data.example import Prediction
@@ -269,7 +269,7 @@ class Model(nn.Module):
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
             model = cls(encoder, {task.name: task for task in tasks}, config["info"])
-        _fill(model, folder / "model.safetensors", but=TRANSFORMER)
+        _fill(model, folder / "model.safetensors", but=(TRANSFORMER,))
         return model.eval()
 
 
@@ -335,30 +335,20 @@ def _without_path(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a file.
-
-    Raises:
-        PolyheadError: It is missing or broken.
-    """
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error
-
-
-def _fill(model: Model, path: Path, but: str | None = None) -> None:
+def _fill(model: Model, path: Path, but: tuple[str, ...] = ()) -> None:
     """Give a model the weights in a file, in which those need not be whose names begin with ``but``.
 
     Raises:
         PolyheadError: The file is missing or broken, or of another model.
     """
     try:
-        missing = model.load_state_dict(_weights(path), strict=False).missing_keys
+        missing = model.load_state_dict(load_file(path), strict=False).missing_keys
+    except (OSError, SafetensorError) as error:
+        raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error
     except RuntimeError as error:  # shapes differ
         remedy = "Put both files back from one copy of the model."
         raise PolyheadError("The weights are not of the model in config.json.", file=path, remedy=remedy) from error
-    lost = [name for name in missing if but is None or not name.startswith(but)]
+    lost = [name for name in missing if not name.startswith(but)]
     if lost:
         raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=path)
 
