@@ -356,6 +356,17 @@ def test_a_broken_model_is_told_by_its_file(folder: Path, everything: Annotator,
     assert str(tmp_path / "model") in str(caught.value)
 
 
+def test_weights_of_another_model_are_told(folder: Path, everything: Annotator, tmp_path: Path) -> None:
+    shutil.copytree(folder / "everything" / "model", tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    next(task for task in config["tasks"] if task["name"] == "label")["labels"].append("a third one")
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(PolyheadError, match=r"weights are not of the model in config\.json") as caught:
+        polyhead.load(tmp_path / "model")
+    assert caught.value.file == str(tmp_path / "model" / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -180,10 +180,12 @@ def test_a_wrong_value_is_named_with_its_line(tmp_path: Path, old: str, new: str
         ('train = "train.conllu"', "train ="),
         ('dev = "dev.conllu"', "dev ="),
         ('"b.csv"]', "train = ["),
+        ('distil = { teachers = ["runs/pos"] }', "distil ="),
     ],
 )
 def test_what_cannot_be_a_path(tmp_path: Path, path: str, old: str, start: str) -> None:
-    good = GOOD.replace('encoder = "minilm"', old) if "{" in old else GOOD
+    good = GOOD.replace('encoder = "minilm"', old) if old.startswith("encoder") else GOOD
+    good = good if old in good else f"{good}{old}\n"
     text = good.replace(old, re.sub('"[^"]*"', lambda _: json.dumps(path), old), 1)
     error = fault(tmp_path, text)
     assert repr(path) in error.what

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from polyhead import hub
 from polyhead.data.example import Prediction
@@ -269,10 +269,7 @@ class Model(nn.Module):
         tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
             model = cls(encoder, {task.name: task for task in tasks}, config["info"])
-        missing = model.load_state_dict(_weights(folder / "model.safetensors"), strict=False).missing_keys
-        lost = [name for name in missing if not name.startswith(TRANSFORMER)]
-        if lost:
-            raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=folder / "model.safetensors")
+        _fill(model, folder / "model.safetensors", but=(TRANSFORMER,))
         return model.eval()
 
 
@@ -296,7 +293,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
             raise PolyheadError(
                 f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."
             )
-        model.load_state_dict(_weights(folder / BEST / known[best]["file"]))
+        _fill(model, folder / BEST / known[best]["file"])
     return model
 
 
@@ -338,16 +335,22 @@ def _without_path(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
 
 
-def _weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a file.
+def _fill(model: Model, path: Path, but: tuple[str, ...] = ()) -> None:
+    """Give a model the weights in a file, in which those need not be whose names begin with ``but``.
 
     Raises:
-        PolyheadError: It is missing or broken.
+        PolyheadError: The file is missing or broken, or of another model.
     """
     try:
-        return load_file(path)
+        missing = model.load_state_dict(load_file(path), strict=False).missing_keys
     except (OSError, SafetensorError) as error:
         raise PolyheadError(f"The weights cannot be read: {error}.", file=path) from error
+    except RuntimeError as error:  # shapes differ
+        remedy = "Put both files back from one copy of the model."
+        raise PolyheadError("The weights are not of the model in config.json.", file=path, remedy=remedy) from error
+    lost = [name for name in missing if not name.startswith(but)]
+    if lost:
+        raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=path)
 
 
 def model_folder(folder: Path) -> Path:

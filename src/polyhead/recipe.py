@@ -308,6 +308,13 @@ def _check_stages(recipe: Recipe) -> None:
                         f"{place}.{key} names {name!r}, which is no task of the stage.",
                         remedy=nearest(name, stage.tasks),
                     )
+        if stage.distil is not None and stage.distil.tasks:
+            for name in stage.distil.heads:
+                if name not in stage.distil.tasks:
+                    raise PolyheadError(
+                        f"{place}.distil.heads names {name!r}, which distil.tasks leaves out.",
+                        remedy="Add it to distil.tasks, or leave it out of distil.heads.",
+                    )
         _check_owners(f"{place}.fresh", stage.fresh, recipe.tasks)
         if stage.adapter is not None and (stage.freeze != "nothing" or stage.thaw is not None):
             key = "thaw" if stage.thaw is not None else "freeze"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from polyhead.files import possible
 
 STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 """How every table of a recipe is read: nothing unknown, nothing converted, no infinite number."""
@@ -20,7 +22,7 @@ class AdapterSpec(BaseModel):
         description="Low-rank matrices (lora, Hu et al. 2022), also with learnt lengths (dora) or scaled by the root "
         "of the rank (rslora); Hadamard (loha) or Kronecker (lokr) products; or factors alone (ia3).",
     )
-    rank: int = Field(default=8, ge=1, description="The rank of the added matrices; ia3 has none.")
+    rank: int = Field(default=8, ge=1, le=4096, description="The rank of the added matrices; ia3 has none.")
     alpha: float | None = Field(
         default=None, gt=0, description="What the added product is scaled by, over the rank; by default twice the rank."
     )
@@ -61,6 +63,11 @@ class DistilSpec(BaseModel):
         description="Which training texts a teacher labels for a task: those of the task's own dataset, with gold or "
         "without; or those of all the stage's datasets that the task can read.",
     )
+
+    @field_validator("teachers")
+    @classmethod
+    def _paths(cls, teachers: list[str]) -> list[str]:
+        return [possible(teacher) for teacher in teachers]
 
 
 class Stage(BaseModel):

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from polyhead.nn.adapt import adapter_names, attach, detach, folded, plain_weights
+from polyhead.nn.adapt import BASE, adapter_names, attach, detach, folded, plain_weights
 from polyhead.nn.loading import load_encoder
+from polyhead.nn.precision import halve_linear_weights
 
 KINDS = ["lora", "dora", "rslora", "loha", "lokr", "ia3"]
 IDS = torch.tensor([[1, 5, 9, 30], [2, 7, 7, 31]])
@@ -63,6 +64,23 @@ def test_an_adapter_goes_into_the_weights(bert: BertModel, kind: str) -> None:
     assert all(torch.equal(w, before[name]) for name, w in bert.state_dict().items())
     bert.load_state_dict(plain)
     assert torch.allclose(answer(bert), adapted, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_goes_into_weights_in_full_precision(bert: BertModel, kind: str) -> None:
+    """Where a model computes in bf16, its frozen weights stay what they were, down to the last bit of fp32."""
+    attach(bert, kind=kind, rank=4)
+    full = {name: weight.clone() for name, weight in bert.state_dict().items()}
+    halve_linear_weights(bert)
+    held = {name: weight.clone() for name, weight in bert.state_dict().items()}
+    assert any(not torch.equal(full[name], weight.float()) for name, weight in held.items())
+    plain = plain_weights(bert, full)
+    assert all(torch.equal(weight, held[name]) for name, weight in bert.state_dict().items())
+    base = {name.replace(BASE, ""): weight for name, weight in full.items() if BASE in name}
+    assert base
+    for name, weight in base.items():  # a new adapter adds nothing
+        assert plain[name].dtype == torch.float32
+        assert torch.allclose(plain[name], weight, rtol=1e-6, atol=0), name
 
 
 def test_without_an_adapter_weights_are_as_they_are(bert: BertModel) -> None:

@@ -278,6 +278,7 @@ def test_soft_labels_on_disk(tmp_path: Path) -> None:
         (["../data"], "", "/data' has not finished a stage", ""),
         (["../grammar", "../names"], 'heads = { mood = "moods" }', "no teacher has a task 'moods' for 'mood'", "pos"),
         (["../grammar"], 'heads = { mod = "pos" }', "distil.heads names 'mod'", "'mood'"),
+        (["../grammar"], 'tasks = ["pos"]\nheads = { mood = "pos" }', "heads names 'mood'", "distil.tasks"),
         (["../grammar"], 'tasks = ["mod"]', "distil.tasks names 'mod'", "'mood'"),
         (["../grammar"], 'tasks = ["mood"]', "teaches none of mood: it has pos, syntax", "heads = "),
         (["../grammar"], 'heads = { mood = "pos" }', "tasks.mood is classification", "distil.tasks"),
@@ -297,6 +298,7 @@ def test_what_cannot_be_learnt_is_told_before(
     found = caught.value
     assert what in found.what
     assert remedy in found.remedy + found.what
+    assert found.file is not None, "the recipe with its line, or what stands in the teacher's place"
     assert not (tmp_path / "run").exists()
 
 

@@ -14,6 +14,7 @@ import polyhead
 import runs
 from killing import KILLED, Moment
 from polyhead import PolyheadError
+from polyhead.nn.loading import load_encoder
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -67,6 +68,17 @@ def test_nothing_is_kept_where_nothing_stays_frozen(train: Train, cache: Path) -
     for settings in ("", 'freeze = "embeddings"', "thaw = 0.1"):
         assert train(settings)[1] == []
     assert not cache.exists()
+
+
+def test_pretraining_above_frozen_layers_has_nothing_to_keep(tmp_path: Path, tiny_encoder: Path, cache: Path) -> None:
+    """Blocks of text are corrupted anew at each step."""
+    folder = runs.write_data(tmp_path / "data")
+    task = '[tasks.text]\ntype = "masked-lm"\ndata = "ud"\n'
+    run = polyhead.train(runs.write_recipe(folder, tiny_encoder, f"{STAGE}freeze = 1", tasks=task), tmp_path / "run")
+    assert not cache.exists()
+    before = load_encoder(str(tiny_encoder)).state_dict()
+    moved = {name for name, weight in run.model().encoder.state_dict().items() if not torch.equal(weight, before[name])}
+    assert moved and all(".layer.1." in name for name in moved), "the second layer learns, and nothing else"
 
 
 def test_a_second_run_reads_what_the_first_one_kept(train: Train) -> None:

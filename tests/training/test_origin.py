@@ -358,7 +358,7 @@ def test_resuming_needs_the_first_run_until_the_first_checkpoint_alone(
         ('best = "nothing"\n', POS, r"start\.best = 'nothing': There are no best weights.*\n.*pos"),
         ('fresh = ["tags"]\n', POS.replace("tasks.pos", "tasks.tags"), r"start\.fresh names 'tags'.*\n.*new anyway"),
         ('heads = { pos = "poss" }\n', POS, r"start\.heads\.pos = 'poss' is no task of the run.*\n.*'pos'"),
-        ('heads = { pos = "mood" }\n', POS, r"tasks\.pos cannot go on from the head 'mood'.*\n.*start\.fresh"),
+        ('heads = { pos = "mood" }\n', POS, r"tasks\.pos cannot go on from the head 'mood'.*\n.*start\.heads"),
     ],
 )
 def test_what_does_not_fit_the_run(

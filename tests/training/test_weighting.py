@@ -152,6 +152,16 @@ def test_dynamic_weights_favour_what_falls_slowly() -> None:
     assert weighting.weights == {"a": 1.0, "b": 0.5}, "a task that was not seen keeps its weight"
 
 
+def test_dynamic_weights_survive_a_loss_that_leaps_up_or_is_no_number() -> None:
+    weighting = make_weighting("dynamic", {"a": 1.0, "b": 0.5, "c": 2.0}, dict.fromkeys("abc", 1.0))
+    weighting.begin_epoch([{"a": 1e-6, "b": 1.0, "c": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}])
+    assert weighting.weights == pytest.approx({"a": 3.0, "b": 0.0, "c": 0.0})
+    weighting.begin_epoch([{"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.0, "b": math.nan, "c": 1.0}])
+    assert weighting.weights == pytest.approx({"a": 1.0, "b": 0.5, "c": 2.0}), "a task without a loss keeps its weight"
+    weighting.begin_epoch([{"a": 1.0, "b": math.inf, "c": 1.0}, {"a": 1.0, "b": 1.0, "c": 2.0}])
+    assert all(math.isfinite(weight) for weight in weighting.weights.values())
+
+
 def test_pairs_that_pull_apart_are_those_that_surely_do() -> None:
     def of(*values: float) -> Cosine:
         return Cosine.of(len(values), sum(values), sum(value**2 for value in values))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from polyhead.errors import PolyheadError
@@ -71,27 +70,31 @@ def adapter_names(transformer: nn.Module) -> set[str]:
 
 
 @contextmanager
-def folded(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def folded(model: nn.Module, weights: Mapping[str, Tensor] | None = None) -> Iterator[dict[str, Tensor]]:
     """Inside the block the weights hold what the adapters add to them; afterwards they are bit for bit as before.
+
+    Args:
+        model: Has adapters, or none.
+        weights: Its weights by name, where they are known in a higher precision than it computes in.
 
     Yields:
         The weights beside which adapters stand, by name.
     """
     adapted = _adapted(model)
-    bases = {
-        f"{path}{BASE}.{name}": weight
-        for path, module in adapted
-        for name, weight in module.get_base_layer().named_parameters()
-    }
-    before = {name: weight.detach().clone() for name, weight in bases.items()}
-    for _, module in adapted:
-        module.merge()
+    known = {} if weights is None else weights
+    every = {f"{path}.{name}": weight for path, module in adapted for name, weight in module.named_parameters()}
+    bases = {name: weight for name, weight in every.items() if f"{BASE}." in name}
+    before = {name: weight.data for name, weight in every.items()}
     try:
+        for name, weight in every.items():
+            given = known.get(name, weight).detach()
+            weight.data = given.clone() if name in bases else given
+        for _, module in adapted:
+            module.merge()
         yield {name: weight.detach() for name, weight in bases.items()}
     finally:
-        with torch.no_grad():
-            for name, weight in bases.items():
-                weight.copy_(before[name])
+        for name, weight in every.items():
+            weight.data = before[name]
         for _, module in adapted:
             module.merged_adapters.clear()  # peft's unmerge would compute the weights back, with rounding
 
@@ -101,12 +104,12 @@ def plain_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, 
 
     Args:
         model: Has adapters, or none.
-        weights: Its weights by name, which the model holds right now.
+        weights: Its weights by name, which the model holds right now, perhaps in a lower precision.
     """
     if not _adapted(model):
         return dict(weights)
     added = adapter_names(model)
-    with folded(model) as bases:
+    with folded(model, weights) as bases:
         changed = {name: weight.clone() for name, weight in bases.items()}
     whole = {name: changed.get(name, value) for name, value in weights.items() if name not in added}
     return {name.replace(BASE, ""): value for name, value in whole.items()}

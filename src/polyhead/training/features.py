@@ -29,6 +29,8 @@ def features_of(
         return None
     learning = [model.tasks[name] for name in tasks if model.tasks[name].annotates]  # others change their input
     splits = [gold.items for split in ("train", "dev") for gold in material.gold(split, learning).values()]
+    if not splits:
+        return None
     return keep_features(
         model.encoder,
         splits,

@@ -298,10 +298,10 @@ def _inherit(name: str, head: Head, other: str, earlier: Head) -> None:
     try:
         inherit(head, earlier)
     except MisfitError as error:
+        anew = f'draw its head anew: start.fresh = ["{name}"].' if other == name else "take it out of start.heads."
         raise PolyheadError(
             f"tasks.{name} cannot go on from the head {other!r} of the run: {error}.",
-            remedy="Give the task the settings that it had in the run, or draw its head anew: "
-            f'start.fresh = ["{name}"].',
+            remedy=f"Give the task the settings that it had in the run, or {anew}",
         ) from error
 
 

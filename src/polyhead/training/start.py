@@ -172,7 +172,8 @@ def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tupl
     for note in notes:
         tell(note)
     model.precision = precision
-    teachers, said = see_teachers(recipe, model, folder)
+    with recipe.blamed():
+        teachers, said = see_teachers(recipe, model, folder)
     for note in said:
         tell(note)
     facts = {

@@ -121,10 +121,12 @@ class DynamicAverage(Weighting):
         if len(history) < 2:
             return
         before, last = history[-2:]
-        names = [name for name in self.given if before.get(name, 0) > 0 and name in last]
-        pulls = {name: math.exp(last[name] / before[name] / TEMPERATURE) for name in names}
-        for name in names:
-            self.weights[name] = self.given[name] * len(names) * pulls[name] / sum(pulls.values())
+        ratios = {name: last[name] / before[name] for name in self.given if before.get(name, 0) > 0 and name in last}
+        ratios = {name: ratio for name, ratio in ratios.items() if math.isfinite(ratio)}  # a lost step makes it NaN
+        highest = max(ratios.values(), default=0.0)  # taken off, so that no loss that leaps up is too much for exp
+        pulls = {name: math.exp((ratio - highest) / TEMPERATURE) for name, ratio in ratios.items()}
+        for name, pull in pulls.items():
+            self.weights[name] = self.given[name] * len(pulls) * pull / sum(pulls.values())
 
 
 class Joined(Weighting):
