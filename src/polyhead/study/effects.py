@@ -188,7 +188,7 @@ def _variance(figures: Floats, own: Floats) -> tuple[float, float]:
         return float(values.var(ddof=1)) / values.size if values.size > 1 else 0.0, float(max(1, values.size - 1))
     of_seeds, of_examples, rest = _squares(figures, own)
     # Both squares hold the rest, so it is once too often in their sum. With all of it taken off, intervals of three
-    # seeds held the truth 93 times in 100 (simulated): where seeds agree by chance, the degrees of freedom are too many.
+    # seeds held the truth 93 times in 100 (simulated): where seeds agree by chance, degrees of freedom are too many.
     total = max(of_seeds + of_examples - rest * (seeds - 2) / (seeds - 1), rest / 2)
     if total <= 0:
         return 0.0, float(seeds - 1)
