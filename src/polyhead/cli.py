@@ -271,6 +271,70 @@ def predict(
 
 
 @app.command()
+def study(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
+    target: Annotated[str, typer.Option(metavar="TASK", help="The task that the study is about.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
+    ] = None,
+    ways: Annotated[
+        str | None,
+        typer.Option(help="scratch, frozen, fine-tuned, lora, joint, joint-fine-tuned, from:TASK, own; with commas."),
+    ] = None,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of training examples, with commas; all for all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; by default one for each processor.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
+    on: Annotated[str, typer.Option(help="Where runs are computed: local or ray.")] = "local",
+) -> None:
+    """Train a task in several ways, on several numbers of examples, and see what transfer bought.
+
+    Example: polyhead study recipe.toml --target entities --sizes 100,500,all
+
+    The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
+    """
+    from polyhead.study import answers, run_study
+    from polyhead.study.view import show_answers
+
+    if on not in ("local", "ray"):
+        raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
+    made = run_study(
+        recipe,
+        target,
+        output or Path("studies") / recipe.stem,
+        ways=None if ways is None else [way.strip() for way in ways.split(",")],
+        sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
+        seeds=range(1, seeds + 1),
+        at_once=at_once,
+        threads=threads,
+        on=on,
+        tell=_tell,
+    )
+    found = answers(made)
+    if found is not None:
+        show_answers(found)
+    for point, error in made.failures:
+        _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
+
+
+def _size(text: str) -> int:
+    """A number of examples from the command line.
+
+    Raises:
+        PolyheadError: It is none.
+    """
+    if text == "all":
+        return sys.maxsize
+    try:
+        return int(text)
+    except ValueError:
+        raise PolyheadError(f"--sizes: {text!r} is no number of examples.", remedy="As in 100,500,all") from None
+
+
+@app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="A finished run, or a model folder.")],
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where to, on the Hugging Face Hub.")],

@@ -1,0 +1,51 @@
+"""A study in the terminal."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from polyhead.study.answers import Answers
+from polyhead.study.words import estimate_words, headline, needed_words, tests_words, way_name
+from polyhead.views import show
+
+
+def show_answers(found: Answers) -> None:
+    """The answer, the ways by size, what they save, and where the data cannot tell two ways apart."""
+    show(headline(found))
+    show("")
+    show(_scores(found))
+    for other in dict.fromkeys(saved.other for saved in found.saved):
+        show("")
+        show(_saved(found, other))
+    show("")
+    for size in found.sizes:
+        show(f"With {size:,} examples (p corrected for {len(found.tests):,} tests):")
+        for sentence in tests_words(found, size):
+            show(f"  {sentence}")
+
+
+def _scores(found: Answers) -> Table:
+    title = f"{found.target}: {found.metric} on {found.scored}, mean over seeds (95 % interval over seeds and examples)"
+    table = _by_size(found, title)
+    for way in found.ways:
+        cells = [found.means.get((way, size)) for size in found.sizes]
+        table.add_row(escape(way_name(way)), *("" if one is None else estimate_words(found, one) for one in cells))
+    return table
+
+
+def _saved(found: Answers, other: str) -> Table:
+    table = _by_size(found, f"examples that {way_name(other)} needs for as much (95 % interval)")
+    for way in dict.fromkeys(saved.way for saved in found.saved if saved.other == other):
+        here = {saved.size: saved for saved in found.saved if saved.way == way and saved.other == other}
+        cells = [needed_words(here[size].needed) if size in here else "" for size in found.sizes]
+        table.add_row(escape(way_name(way)), *cells)
+    return table
+
+
+def _by_size(found: Answers, title: str) -> Table:
+    table = Table(title=escape(title), title_justify="left", show_edge=False)
+    table.add_column("way")
+    for size in found.sizes:
+        table.add_column(f"{size:,}", justify="right")
+    return table
