@@ -21,7 +21,7 @@ Runs = Mapping[str, Mapping[int, Mapping[int, Contributions]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Verdict:
     """Two ways at one size.
 
     Attributes:
@@ -93,7 +93,7 @@ class Answers:
         lower_is_better: Whether less of the figure is better.
         ways, sizes: What there are results of, in order.
         means: The figure of each way and size.
-        tests: Between all ways of a size.
+        verdicts: Between all ways of a size.
         saved: Against training from scratch, and against fine-tuning.
         minutes: Until what the slowest learner ends with, at the largest size.
         curves, forecasts: By way.
@@ -106,16 +106,16 @@ class Answers:
     ways: list[str]
     sizes: list[int]
     means: dict[tuple[str, int], Estimate]
-    tests: list[Test]
+    verdicts: list[Verdict]
     saved: list[Saved]
     minutes: list[Minutes]
     curves: dict[str, Curve]
     forecasts: dict[str, Forecast]
 
-    def gain_from(self, source: str, size: int) -> Test | None:
+    def gain_from(self, source: str, size: int) -> Verdict | None:
         """What learning a source first brings beside fine-tuning; an entry of the transfer matrix."""
         wanted = {TUNED, FROM + source}
-        return next((test for test in self.tests if test.size == size and {test.first, test.second} == wanted), None)
+        return next((test for test in self.verdicts if test.size == size and {test.first, test.second} == wanted), None)
 
 
 def answers(study: Study) -> Answers | None:
@@ -135,7 +135,7 @@ def answers(study: Study) -> Answers | None:
         ways=list(runs),
         sizes=sorted({result.size for result in results}),
         means={(way, size): mean(list(of.values())) for way, sizes in runs.items() for size, of in sizes.items()},
-        tests=_tests(runs, better=not task.lower_is_better),
+        verdicts=_verdicts(runs, better=not task.lower_is_better),
         saved=_saved(found),
         minutes=_minutes(results, lower=task.lower_is_better),
         curves=found,
@@ -166,7 +166,7 @@ def _rising(runs: Runs, *, lower: bool) -> Runs:
     }
 
 
-def _tests(runs: Runs, *, better: bool) -> list[Test]:
+def _verdicts(runs: Runs, *, better: bool) -> list[Verdict]:
     """All pairs of ways at each size, with ps raised for their number."""
     found = [
         (first, second, size, estimate)
@@ -175,7 +175,7 @@ def _tests(runs: Runs, *, better: bool) -> list[Test]:
         if (estimate := difference(runs[first][size], runs[second][size])) is not None
     ]
     raised = holm([estimate.p for *_, estimate in found])
-    return [Test(*one, p, better) for one, p in zip(found, raised, strict=True)]
+    return [Verdict(*one, p, better) for one, p in zip(found, raised, strict=True)]
 
 
 def _saved(found: Mapping[str, Curve]) -> list[Saved]:

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from polyhead.study.answers import Answers
-from polyhead.study.words import estimate_words, headline, needed_words, tests_words, way_name
+from polyhead.study.words import estimate_words, headline, needed_words, verdict_words, way_name
 from polyhead.views import show
 
 
@@ -20,8 +20,8 @@ def show_answers(found: Answers) -> None:
         show(_saved(found, other))
     show("")
     for size in found.sizes:
-        show(f"With {size:,} examples (p corrected for {len(found.tests):,} tests):")
-        for sentence in tests_words(found, size):
+        show(f"With {size:,} examples (p corrected for {len(found.verdicts):,} tests):")
+        for sentence in verdict_words(found, size):
             show(f"  {sentence}")
 
 

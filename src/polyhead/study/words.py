@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from polyhead.scoring import figure, signed
-from polyhead.study.answers import Answers, Saved, Test
+from polyhead.study.answers import Answers, Saved, Verdict
 from polyhead.study.curves import Needed
 from polyhead.study.effects import Estimate
 from polyhead.study.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED
@@ -65,9 +65,9 @@ def needed_words(needed: Needed) -> str:
     return f"about {_rounded(needed.value):,} ({low} to {high})"
 
 
-def tests_words(found: Answers, size: int) -> Iterator[str]:
+def verdict_words(found: Answers, size: int) -> Iterator[str]:
     """Each test of a size as a sentence; the surest first."""
-    for test in sorted((test for test in found.tests if test.size == size), key=lambda test: test.p):
+    for test in sorted((test for test in found.verdicts if test.size == size), key=lambda test: test.p):
         first, second = way_name(test.first), way_name(test.second)
         difference = f"{signed(found.metric, test.estimate.value)} ({_ends(found, test.estimate)})"
         if test.winner is None:
@@ -82,9 +82,9 @@ def estimate_words(found: Answers, estimate: Estimate) -> str:
     return f"{_value(found, estimate)} ({_ends(found, estimate)})"
 
 
-def _between(found: Answers, first: str, second: str, size: int) -> Test | None:
+def _between(found: Answers, first: str, second: str, size: int) -> Verdict | None:
     wanted = {first, second}
-    return next((test for test in found.tests if test.size == size and {test.first, test.second} == wanted), None)
+    return next((test for test in found.verdicts if test.size == size and {test.first, test.second} == wanted), None)
 
 
 def _value(found: Answers, estimate: Estimate) -> str:

@@ -1,0 +1,240 @@
+"""A study on tiny data: it goes on, it grows, and what fails costs nothing that is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import polyhead.study.study as module
+import runs
+from polyhead.errors import PolyheadError
+from polyhead.study import Study, answers, run_study
+from polyhead.study.learn import FIGURES, Order, learn
+from polyhead.study.queue import Outcome
+from polyhead.study.words import headline, verdict_words
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MOOD = '[tasks.mood]\ntype = "classification"\ndata = "ud"\nlayer = "sentiment"\n'
+ENTITIES = '[tasks.entities]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n'
+STAGE = "[[stages]]\nepochs = 1\nbatch_pieces = 96\n"
+
+
+class Inline:
+    """Runs in this process, in order."""
+
+    room = 1
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+
+    def submit(self, order: Order) -> Future[Outcome]:
+        self.orders.append(order)
+        future: Future[Outcome] = Future()
+        future.set_result(learn(order))
+        return future
+
+    def close(self, *, now: bool) -> None:
+        pass
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    inline = Inline()
+
+    @contextmanager
+    def workers(on: str, count: int, threads: int) -> Iterator[Inline]:
+        yield inline
+
+    monkeypatch.setattr(module, "workers", workers)
+    return inline
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tiny_encoder: Path) -> Path:
+    folder = runs.write_data(tmp_path / "files")
+    path = folder / "recipe.toml"
+    top = f'encoder = "{tiny_encoder}"\nprecision = "fp32"\ndevice = "cpu"\n'
+    path.write_text("\n".join([top, runs.DATA, MOOD, ENTITIES, STAGE]), encoding="utf-8")
+    return path
+
+
+Asked = Callable[..., Study]
+
+
+@pytest.fixture
+def ask(recipe: Path, tmp_path: Path, here: Inline) -> Asked:
+    def ask(**changes: Any) -> Study:
+        wish: dict[str, Any] = {"ways": ["fine-tuned", "from:entities"], "sizes": [4, 8], "seeds": [1, 2]}
+        return run_study(recipe, "mood", tmp_path / "study", **{**wish, **changes})
+
+    return ask
+
+
+def names(here: Inline) -> list[str]:
+    return [order.folder.name.rpartition("-")[0] for order in here.orders]
+
+
+def test_a_study_trains_each_run_once_and_grows(ask: Asked, here: Inline, tmp_path: Path) -> None:
+    said: list[str] = []
+    made = ask(tell=said.append)
+    assert sorted(names(here)) == sorted(
+        [f"source-entities-{seed}" for seed in (1, 2)]
+        + [f"{way}-{size}-{seed}" for way in ("fine-tuned", "from-entities") for size in (4, 8) for seed in (1, 2)]
+    )
+    assert said[0].startswith("8 runs are asked for; 10 trainings to do")
+    assert sum("left, about" in one for one in said) == 9, "after the first it says how long the others will take"
+    lines = [json.loads(line) for line in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
+    assert [(line["way"], line["size"], line["seed"]) for line in lines[:3]] == [
+        ("fine-tuned", 4, 1),
+        ("from:entities", 4, 1),
+        ("fine-tuned", 4, 2),
+    ]
+    assert all(0 <= line["figures"]["accuracy"] <= 1 and line["curve"] for line in lines)
+    here.orders.clear()
+    again = ask()
+    assert not here.orders and again.results == made.results
+    ask(ways=["fine-tuned"], sizes=[6], seeds=[1])
+    ask(ways=["frozen"], sizes=[4], seeds=[1])
+    more = ask(seeds=[3])
+    assert names(here)[:2] == ["fine-tuned-6-1", "frozen-4-1"] and len(here.orders) == 2 + 5
+    assert len(more.results) == 8 + 2 + 4, "what was asked before is still there"
+
+
+def test_every_way_can_be_gone(ask: Asked) -> None:
+    ways = ["scratch", "frozen", "fine-tuned", "joint", "joint-fine-tuned"]
+    made = ask(ways=ways, sizes=[8], seeds=[1])
+    assert [result.way for result in made.results] == ways and not made.failures
+    found = answers(made)
+    assert found is not None and headline(found)
+    assert len(found.verdicts) == 10 and all(verdict_words(found, 8))
+    for result in made.results:
+        assert abs(made.contributions(result).figure - result.figures["accuracy"]) < 1e-9
+
+
+def test_another_recipe_is_another_run(ask: Asked, here: Inline, recipe: Path) -> None:
+    ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
+    recipe.write_text(recipe.read_text().replace("epochs = 1", "epochs = 2"))
+    ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
+    assert len({order.folder for order in here.orders}) == 2
+
+
+def test_a_run_that_fails_costs_no_other(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(order: Order) -> Outcome:
+        return {"error": "no"} if order.folder.name.startswith("source-entities-1") else learn(order)
+
+    def submit(self: Inline, order: Order) -> Future[Outcome]:
+        self.orders.append(order)
+        future: Future[Outcome] = Future()
+        future.set_result(fail(order))
+        return future
+
+    monkeypatch.setattr(Inline, "submit", submit)
+    made = ask()
+    assert [(point.way, point.seed) for point, _ in made.failures] == [("from:entities", 1)] * 2
+    assert all(why == "It begins from source-entities-1, which failed: no" for _, why in made.failures)
+    assert len(made.results) == 6
+    monkeypatch.undo()
+
+
+def test_a_draw_that_lacks_a_label_is_learnt_all_the_same(ask: Asked) -> None:
+    made = ask(ways=["fine-tuned"], sizes=[1], seeds=[1, 2])
+    assert len(made.results) == 2 and not made.failures
+
+
+def test_a_run_that_was_finished_unseen_is_asked_again(ask: Asked, here: Inline) -> None:
+    made = ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
+    (result,) = made.results
+    before = made.contributions(result)
+    folder = here.orders[0].folder
+    for name in (FIGURES, "study.npz"):
+        (folder / name).unlink()
+    again = ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
+    found = again.contributions(again.results[0])
+    assert found.figure == before.figure and (found.of == before.of).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"ways": ["tuned"]}, "no way 'tuned'"),
+        ({"sizes": [0]}, "A size of 0"),
+    ],
+)
+def test_wrong_wishes_are_told_before_anything_is_written(
+    ask: Asked, changes: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PolyheadError, match=what):
+        ask(**changes)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_study_keeps_to_its_target_and_its_folder(ask: Asked, recipe: Path, tmp_path: Path) -> None:
+    ask(ways=["fine-tuned"], sizes=[4], seeds=[1])
+    with pytest.raises(PolyheadError, match="is about 'mood'"):
+        run_study(recipe, "entities", tmp_path / "study")
+    with pytest.raises(PolyheadError, match="holds no study"):
+        run_study(recipe, "mood", recipe.parent)
+    with pytest.raises(PolyheadError, match="no task 'moods'"):
+        run_study(recipe, "moods", tmp_path / "new")
+
+
+def test_without_a_test_split_dev_is_scored_and_said(ask: Asked, recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace('test = "ud-test.conllu"\n', ""))
+    said: list[str] = []
+    made = ask(ways=["fine-tuned"], sizes=[4], seeds=[1], tell=said.append)
+    assert any("scored on dev" in one for one in said) and made.results[0].figures
+    recipe.write_text(recipe.read_text().replace('dev = "ud-dev.conllu"\n', ""))
+    with pytest.raises(PolyheadError, match="neither a test nor a dev split"):
+        ask()
+
+
+def test_processes_give_what_one_process_gives_and_a_kill_costs_little(recipe: Path, tmp_path: Path) -> None:
+    """The command is killed as soon as two runs are finished, and given again."""
+    studied = tmp_path / "study"
+    command = [sys.executable, "-m", "polyhead", "study", str(recipe), "--target", "mood", "--output", str(studied)]
+    command += ["--ways", "fine-tuned,from:entities", "--sizes", "4,all", "--seeds", "1", "--at-once", "2"]
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    results = studied / "results.jsonl"
+    deadline = time.monotonic() + 300
+    while not (results.exists() and len(results.read_text().splitlines()) >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    done = {path: path.stat().st_mtime_ns for path in studied.glob(f"runs/*/{FIGURES}")}
+    assert len(done) >= 2
+    time.sleep(2)  # its processes see that it is gone
+    second = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert second.returncode == 0, second.stderr
+    assert all(path.stat().st_mtime_ns == when for path, when in done.items()), "what was finished is left alone"
+    found = {(line["way"], line["size"]): line["figures"] for line in map(json.loads, results.read_text().splitlines())}
+    assert len(found) == 4 and "fine-tuned" in second.stdout
+    torch.set_num_threads(1)
+    for way in ("fine-tuned", "from:entities"):
+        alone = _alone(recipe, tmp_path / way.replace(":", "-"), way)
+        assert {key: found[key] for key in alone} == alone
+
+
+def _alone(recipe: Path, folder: Path, way: str) -> dict[tuple[str, int], dict[str, float]]:
+    """The same runs in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        @contextmanager
+        def workers(on: str, count: int, threads: int) -> Iterator[Inline]:
+            yield Inline()
+
+        patch.setattr(module, "workers", workers)
+        made = run_study(recipe, "mood", folder, ways=[way], sizes=[4], seeds=[1])
+    return {(result.way, result.size): result.figures for result in made.results}
