@@ -13,6 +13,9 @@ from polyhead.errors import PolyheadError
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Lines differ by their marks, too: a page must be legible without colour."""
 
+LINES = ("-", "--", "-.", ":")
+"""And by how they are drawn."""
+
 
 def curves(series: Mapping[str, Sequence[float | None]], bounds: Sequence[int], ylabel: str) -> str:
     """Lines over epochs, one for each name.
@@ -32,6 +35,43 @@ def curves(series: Mapping[str, Sequence[float | None]], bounds: Sequence[int], 
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
+def by_size(
+    series: Mapping[str, Sequence[tuple[float, float, float, float]]], ylabel: str, xlabel: str, *, logarithmic: bool
+) -> str:
+    """Lines over numbers of examples, or minutes, with an interval at each point, one line for each name.
+
+    Args:
+        series: For each name its points: place, value, lower and upper end of its interval.
+        ylabel, xlabel: What the values and the places are.
+        logarithmic: Whether equal factors of the places are equally far apart.
+    """
+    figure, axes = _figure(7.0, 3.8)
+    for number, (name, points) in enumerate(series.items()):
+        places, values, low, high = (np.array(column) for column in zip(*points, strict=True))
+        reach = np.vstack([np.maximum(values - low, 0), np.maximum(high - values, 0)])
+        axes.errorbar(
+            places,
+            values,
+            reach,
+            marker=MARKS[number % len(MARKS)],
+            markersize=4,
+            linewidth=1.2,
+            elinewidth=0.8,
+            capsize=2,
+            linestyle=LINES[number % len(LINES)],
+            label=_shown(name),
+        )
+    if logarithmic:
+        axes.set_xscale("log")
+        ticks = sorted({float(point[0]) for points in series.values() for point in points})
+        axes.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+        axes.minorticks_off()
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _svg(figure)
 

@@ -12,25 +12,9 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.intervals import Intervals
 from polyhead.reporting.figures import curves, matrix
+from polyhead.reporting.html import document, picture, table
 from polyhead.scoring import figure, signature_lines, stage_rows
 from polyhead.training.run import Run
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 52rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0.2rem; }
-h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.lead { font-size: 1.1rem; }
-table { border-collapse: collapse; margin: 0.6rem 0; }
-th, td { text-align: right; padding: 0.2rem 0.8rem 0.2rem 0; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-caption { text-align: left; color: #555; font-size: 0.9rem; }
-.scroll { overflow-x: auto; }
-svg { max-width: 100%; height: auto; }
-.note { color: #555; font-size: 0.9rem; }
-@media print { body { margin: 0; max-width: none; } }
-"""
 
 
 def report(folder: str | Path, output: str | Path | None = None) -> Path:
@@ -63,10 +47,7 @@ def page(run: Run) -> str:
         *_learning(records, main),
         *_cosines(records),
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head><body>\n' + "\n".join(
-        [*body, "</body></html>\n"]
-    )
+    return document(run.folder.resolve().name, body)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -106,9 +87,7 @@ def _scores(run: Run) -> Iterator[str]:
             for name, value in figures.items()
             if "/" not in name
         ]
-        yield _table(
-            f"on {split}; 95 % intervals by the bootstrap over texts", ["task", "figure", "", "interval"], rows
-        )
+        yield table(f"on {split}; 95 % intervals by the bootstrap over texts", ["task", "figure", "", "interval"], rows)
     for line in signature_lines(run.signatures):
         yield f'<p class="note">{escape(line)}</p>'
 
@@ -119,7 +98,7 @@ def _stages(run: Run, main: Mapping[str, str]) -> Iterator[str]:
         return
     yield "<h2>What each stage gained and lost</h2>"
     rows = stage_rows(stages, main, "")
-    yield _table("main figure on dev after each stage", ["task", *(stage["stage"] for stage in stages)], rows)
+    yield table("main figure on dev after each stage", ["task", *(stage["stage"] for stage in stages)], rows)
 
 
 def _learning(records: Sequence[Mapping[str, Any]], main: Mapping[str, str]) -> Iterator[str]:
@@ -135,10 +114,10 @@ def _learning(records: Sequence[Mapping[str, Any]], main: Mapping[str, str]) -> 
             f"{task} {main[task]}": [record["scores"].get(task, {}).get(main[task]) for record in epochs]
             for task in tasks
         }
-        yield _figure(curves(scores, bounds, "on dev"), "Main figure of each task on dev after each epoch")
+        yield picture(curves(scores, bounds, "on dev"), "Main figure of each task on dev after each epoch")
     names = list(dict.fromkeys(task for record in epochs for task in record["losses"]))
     losses = {name: [record["losses"].get(name) for record in epochs] for name in names}
-    yield _figure(curves(losses, bounds, "training loss"), "Mean training loss per word or text in each epoch")
+    yield picture(curves(losses, bounds, "training loss"), "Mean training loss per word or text in each epoch")
 
 
 def _cosines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -155,31 +134,17 @@ def _cosines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         cells = {_pair(both): found["mean"] for both, found in stage["cosines"].items()}
         names = list(dict.fromkeys(name for pair in cells for name in pair))
         against = [_pair(both) for both in stage["against"]]
-        yield _figure(matrix(names, cells, against), f"Stage {stage['stage']}")
+        yield picture(matrix(names, cells, against), f"Stage {stage['stage']}")
         rows = [
             [*pair.split(), f"{found['mean']:+.3f}", f"{found['error']:.3f}", str(found["measured"])]
             for pair, found in stage["cosines"].items()
         ]
-        yield _table("the same in numbers", ["task", "and", "mean", "standard error", "measured"], rows)
+        yield table("the same in numbers", ["task", "and", "mean", "standard error", "measured"], rows)
 
 
 def _pair(both: str) -> tuple[str, str]:
     first, second = both.split()
     return first, second
-
-
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _figure(svg: str, caption: str) -> str:
-    label = f'<svg role="img" aria-label="{escape(caption)}"'
-    return f"<figure>{svg.replace('<svg', label, 1)}<figcaption class='note'>{escape(caption)}</figcaption></figure>"
 
 
 def _ends(sure: Intervals | None, name: str) -> str:
