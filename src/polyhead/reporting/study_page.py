@@ -21,11 +21,11 @@ from polyhead.study.words import estimate_words, headline, needed_words, saved_w
 PAGE = "report.html"
 
 HOW = (
-    "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and all "
-    "ways see the same draws. Intervals are for 95 in 100, over seeds and test examples together (a two-way layout with "
-    "random seeds and examples, Satterthwaite's degrees of freedom); of two ways the difference is taken on the same "
-    "examples and seeds. Tests are corrected for their number (Holm 1979). Numbers of examples are read off the curves, "
-    "which are lines over the logarithm of the size, made never to fall."
+    "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and "
+    "all ways see the same draws. Intervals are for 95 in 100, over seeds and test examples together (a two-way layout "
+    "with random seeds and examples, Satterthwaite's degrees of freedom); of two ways the difference is taken on the "
+    "same examples and seeds. Tests are corrected for their number (Holm 1979). Numbers of examples are read off the "
+    "curves, which are lines over the logarithm of the size, made never to fall."
 )
 """How the figures came about."""
 
