@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from results import add, corpora, done, finished, read
+from results import add, arguments, corpora, done, finished, read
 from train import datasets
 
 EPOCHS = {100: 20, 1500: 5}
@@ -28,12 +28,8 @@ ADAPT = {"epochs": 10, "batch_pieces": 2048, "learning_rate": 3e-4, "keep": "las
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser = arguments(__doc__, "domain-runs", "where the pretrained run is kept")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(EPOCHS), choices=list(EPOCHS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--work", type=Path, default=Path("domain-runs"), help="where the pretrained run is kept")
     options = parser.parse_args()
     if options.what == "table":
         print_table(read(options.results))

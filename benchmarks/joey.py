@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from results import add, corpora, done
+from results import add, corpora, done, machine
 
 PIECES = 4000
 """The size of each side's vocabulary."""
@@ -102,7 +101,7 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
         "seconds": round(seconds, 1),
         "processor_seconds": round(used, 1),
         "weights": sum({value.data_ptr(): value.numel() for value in model.values()}.values()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     add(options.results, line)
     print(f"{job}: BLEU {100 * line['scores']['bleu']:.2f} ({seconds:.0f} s)", file=sys.stderr, flush=True)

@@ -15,7 +15,6 @@ data), ``taught`` (``only``, and the first model's soft labels for the 200 sente
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import sys
@@ -24,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, read
+from results import add, arguments, cell, corpora, done, read
 
 LABELS = ["corporation", "creative-work", "group", "location", "person", "product"]
 TRAINING, LESSON = 1500, 200
@@ -43,13 +42,9 @@ Sentence = list[tuple[str, str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser = arguments(__doc__, "new-label-runs", "where runs and their data are kept")
     parser.add_argument("--labels", nargs="+", default=["location"], choices=LABELS, help="which to hold out")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--work", type=Path, default=Path("new-label-runs"), help="where runs and their data are kept")
     options = parser.parse_args()
     if options.what == "table":
         print_tables(read(options.results))

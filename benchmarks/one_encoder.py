@@ -13,16 +13,13 @@ the results; runs that are there already are not repeated, and a run that was ki
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, finished, read
+from results import add, arguments, cell, corpora, done, finished, machine, read
 from train import datasets
 from translation import decoder, pairs
 
@@ -38,11 +35,7 @@ STAGE = {"epochs": 10, "keep": "last", "cosines": 0}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--work", type=Path, default=Path("one-encoder-runs"), help="where runs are until they end")
+    parser = arguments(__doc__, "one-encoder-runs", "where runs are until they end", seeds=[1])
     options = parser.parse_args()
     if options.what == "table":
         print_table(read(options.results))
@@ -73,7 +66,7 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
         "scores": {name: run.scores["test"][name] for name in tasks},
         "processor_seconds": round(time.process_time() - start, 1),
         "weights": sum(p.numel() for p in run.model().parameters()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     add(options.results, line)
     figures = "  ".join(f"{name} {100 * line['scores'][name][FIGURES[name]]:.2f}" for name in tasks)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import platform
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,28 @@ def corpora() -> Path:
     if not named or not Path(named).is_dir():
         sys.exit("Set POLYHEAD_DATA to the folder of the corpora.")
     return Path(named).resolve()
+
+
+def arguments(doc: str | None, work: str, kept: str, *, seeds: Sequence[int] = (1, 2, 3)) -> argparse.ArgumentParser:
+    """The command line of a benchmark of many runs, to which it adds what is its own.
+
+    Args:
+        doc: The script's.
+        work: The usual folder of its runs.
+        kept: What is in that folder.
+        seeds: The usual ones.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--work", type=Path, default=Path(work), help=kept)
+    return parser
+
+
+def machine() -> str:
+    """What the figures of a run were measured on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def read(results: Path) -> list[dict[str, Any]]:

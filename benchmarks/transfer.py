@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import time
@@ -27,7 +25,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, finished, read
+from results import add, arguments, cell, corpora, done, finished, machine, read
 from train import datasets
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -59,14 +57,10 @@ STAGE: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser = arguments(__doc__, "transfer-runs", "where joint models are kept")
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 500, 2000])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--work", type=Path, default=Path("transfer-runs"), help="where joint models are kept")
     options = parser.parse_args()
     if options.what == "table":
         print_tables(read(options.results))
@@ -85,7 +79,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
 
     if done(options.results, job):
         return
-    folder = options.work / "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]])
+    folder = folder_of(options.work, job)
     if (folder / "recipe.toml").exists():
         shutil.rmtree(folder)
     recipe = make_recipe(recipe_of(corpora, options.work, job))
@@ -98,7 +92,7 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
         "seconds": round(time.perf_counter() - start, 1),
         "processor_seconds": round(time.process_time() - used, 1),
         "learning": learning,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     add(options.results, line)
     figures = "  ".join(f"{task} {100 * run.scores['test'][task][FIGURES[task]]:.2f}" for task in job["tasks"])
@@ -107,6 +101,10 @@ def once(corpora: Path, options: argparse.Namespace, job: dict[str, Any]) -> Non
     )
     if job["way"] != "gentle":
         shutil.rmtree(folder)
+
+
+def folder_of(work: Path, job: dict[str, Any]) -> Path:
+    return Path(work, "-".join([job["way"], str(job["size"]), str(job["seed"]), *job["tasks"]]))
 
 
 def recipe_of(corpora: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +125,7 @@ def recipe_of(corpora: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
     if way == "random":
         recipe["encoder"] = {"name": "minilm", "weights": "random"}
     if way == "special":
-        joint = work / "-".join(["gentle", str(size), str(job["seed"]), *TASKS])
+        joint = folder_of(work, {**job, "way": "gentle", "tasks": list(TASKS)})
         recipe["start"] = {"run": str(joint.resolve()), "fresh": job["tasks"]}
     if way == "taught":
         stage["distil"] = {"teachers": [str(teacher(corpora, work, job, task)) for task in job["tasks"]]}

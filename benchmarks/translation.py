@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import sys
 import time
@@ -33,7 +31,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from results import add, cell, corpora, done, finished, read
+from results import add, arguments, cell, corpora, done, finished, machine, read
 
 WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint"]
 ALL = 29_000
@@ -51,14 +49,10 @@ DECODER: dict[str, Any] = {"dropout": 0.3, "beams": BEAMS, "width": 256}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--results", type=Path, required=True, help="one JSON object a line")
+    parser = arguments(__doc__, "translation-runs", "where parents are kept")
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 5000, ALL])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--target", default="fr", choices=["fr", "de"])
-    parser.add_argument("--work", type=Path, default=Path("translation-runs"), help="where parents are kept")
     options = parser.parse_args()
     if options.what == "table":
         print_table(read(options.results))
@@ -87,7 +81,7 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
         "seconds": round(seconds, 1),
         "processor_seconds": round(time.process_time() - used, 1),
         "weights": sum(p.numel() for p in run.model().parameters()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     add(options.results, line)
     print(f"{job}: BLEU {100 * line['scores']['bleu']:.2f} ({seconds:.0f} s)", file=sys.stderr, flush=True)
