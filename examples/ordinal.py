@@ -18,7 +18,7 @@ from polyhead.data.example import Example, Prediction, Value
 from polyhead.errors import PolyheadError
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.tasks import Head, LossSum, Task, learnt
-from polyhead.tasks.base import unknown_label
+from polyhead.tasks.labels import unknown_label
 
 
 @dataclass(kw_only=True)

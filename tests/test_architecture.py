@@ -17,12 +17,39 @@ from polyhead import __all__ as public
 
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
-    *("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "nn", "tasks", "intervals"),
+    *(
+        "version",
+        "errors",
+        "files",
+        "hub",
+        "data",
+        "metrics",
+        "outcomes",
+        "text_metrics",
+        "doc",
+        "nn",
+        "tasks",
+        "intervals",
+    ),
     *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
-    *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli", "__main__"),
+    *(
+        "predict",
+        "scoring",
+        "calibration",
+        "card",
+        "training",
+        "inspection",
+        "annotate",
+        "study",
+        "reporting",
+        "views",
+        "demo",
+        "cli",
+        "__main__",
+    ),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
-WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")
+WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "outcomes", "text_metrics", "doc", "cli")
 TASK_TYPES = {
     *("classification", "denoising", "lemmatization", "masked_lm", "ner", "parsing", "regression", "seq2seq"),
     "tagging",
@@ -127,6 +154,8 @@ def test_a_task_type_is_one_file() -> None:
     assert {path.stem for path in (ROOT / "tasks").glob("*.py")} == TASK_TYPES | {
         "__init__",
         "base",
+        "labels",
+        "packing",
         "settings",
         "writing",
     }

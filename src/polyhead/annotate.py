@@ -101,13 +101,13 @@ def annotate(
     write = _Writer(target, annotator, confidence=confidence)
     with _opened(output, b"\n\n" if target in _SENTENCES else b"\n", quoted=write.table is not None) as stream:
         for path, kind in zip(inputs, formats, strict=True):
-            _annotate_file(path, _spec(annotator, path, kind, text, pair), write, stream, tell)
+            _annotate_file(path, spec_for(annotator, path, kind, text, pair), write, stream, tell)
 
 
 def _annotate_file(path: Path, spec: DataSpec, write: _Writer, stream: IO[str], tell: Callable[[str], None]) -> None:
     """Write the answers for one input, and tell what is worth knowing of it."""
     notes, count = Notes(), 0
-    for doc in write.docs(_unlabelled(path, spec, notes, keep_blank=write.target == "text")):
+    for doc in write.docs(unlabelled(path, spec, notes, keep_blank=write.target == "text")):
         answers = write(doc, spec)
         stream.write(answers)
         _note(notes, doc, name_of(path), write.annotator, answers)
@@ -149,7 +149,7 @@ def _note(notes: Notes, doc: Doc, file: str, annotator: Annotator, answers: str)
         notes.add(file, f"text {what}", f"texts {what}")
 
 
-def _unlabelled(path: Path, spec: DataSpec, notes: Notes, *, keep_blank: bool) -> Iterator[Example]:
+def unlabelled(path: Path, spec: DataSpec, notes: Notes, *, keep_blank: bool) -> Iterator[Example]:
     """The examples of an input; blank lines of plain text, too, if they should be kept.
 
     What it has of trees is left in the file's rows: it may be unfinished or wrong.
@@ -221,7 +221,7 @@ def _check_answers(annotator: Annotator, target: str) -> None:
         raise PolyheadError(what, remedy=f"{choice} JSONL.")
 
 
-def _spec(annotator: Annotator, path: Path, kind: str, text: str | None, pair: str | None) -> DataSpec:
+def spec_for(annotator: Annotator, path: Path, kind: str, text: str | None, pair: str | None) -> DataSpec:
     """How to read an input: as the model's own dataset of this format was read, but for the gold, which need not be."""
     known = _known(annotator, kind)
     given: dict[str, Any] = {"format": kind}

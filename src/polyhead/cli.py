@@ -289,6 +289,13 @@ def study(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     on: Annotated[str, typer.Option(help="Where runs are computed: local or ray.")] = "local",
+    pool: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts without labels, of which to choose those to label next.")
+    ] = None,
+    pool_size: Annotated[int, typer.Option(min=1, help="How many to choose.")] = 100,
+    suspects: Annotated[
+        bool, typer.Option(help="Look for label errors in the training data, which takes a few trainings.")
+    ] = True,
 ) -> None:
     """Train a task in several ways, on several numbers of examples, and see what transfer bought.
 
@@ -296,11 +303,14 @@ def study(
 
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
-    from polyhead.study import answers, run_study
-    from polyhead.study.view import show_answers
+    from polyhead.study import answers, look_at_best, run_study
+    from polyhead.study.best import see_pool
+    from polyhead.study.view import show_answers, show_best
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
+    if pool is not None:
+        see_pool(pool, pool_size)
     made = run_study(
         recipe,
         target,
@@ -316,6 +326,9 @@ def study(
     found = answers(made)
     if found is not None:
         show_answers(found)
+        best = look_at_best(made, pool=pool, pool_size=pool_size, suspects=suspects, on=on, at_once=at_once, tell=_tell)
+        if best is not None:
+            show_best(best)
     for point, error in made.failures:
         _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
 

@@ -77,6 +77,11 @@ def real(path: Path) -> Path:
     return path
 
 
+def without_path(name: str) -> str:
+    """The name of something that may be a folder, without where it lies on this machine."""
+    return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
+
+
 def is_device(path: Path) -> bool:
     """Whether a path is a pipe or a device, into which one writes; a plain file is replaced by a new one."""
     if str(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):  # these may lead to a plain file that is open

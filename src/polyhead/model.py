@@ -16,13 +16,14 @@ from torch import nn
 from polyhead import hub
 from polyhead.data.example import Prediction
 from polyhead.errors import PolyheadError
-from polyhead.files import read_json, whole, write_json
+from polyhead.files import read_json, whole, without_path, write_json
 from polyhead.nn.batch import Batch
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
 from polyhead.nn.precision import Precision, autocast, halve_linear_weights
 from polyhead.nn.soft import Soft
+from polyhead.nn.tempered import set_temperatures, temperatures_of
 from polyhead.tasks import TYPES, Head, LossSum, Task, describe_task, restore_task
 
 BEST = "best"
@@ -222,6 +223,11 @@ class Model(nn.Module):
             encoding = self._encode(batch, [name])
             return self.head(name).measure(self._read(encoding, name, range(len(batch))), targets)
 
+    def encoding(self, batch: Batch, name: str, rows: Sequence[int]) -> Encoding:
+        """What a task's head reads of some examples of a batch, by their place there, without gradients."""
+        with torch.inference_mode(), autocast(self.encoder.device, self.precision):
+            return self._read(self._encode(batch.to(self.encoder.device), [name]), name, rows)
+
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
         encoding: Encoding = self.encoder(batch, all_layers=any(self.mix(name) is not None for name in names))
@@ -245,8 +251,9 @@ class Model(nn.Module):
             encoder = self.encoder.describe()
             config = {
                 "polyhead_format": FORMAT,
-                "encoder": encoder | {"name": _without_path(encoder["name"])},
+                "encoder": encoder | {"name": without_path(encoder["name"])},
                 "tasks": [describe_task(task) for task in self.tasks.values()],
+                "temperatures": temperatures_of(self.heads),
                 "info": self.info,
             }
             write_json(draft / "config.json", config)
@@ -270,6 +277,7 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
             model = cls(encoder, {task.name: task for task in tasks}, config["info"])
         _fill(model, folder / "model.safetensors", but=(TRANSFORMER,))
+        set_temperatures(model.heads, config.get("temperatures", {}))
         return model.eval()
 
 
@@ -294,6 +302,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
                 f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."
             )
         _fill(model, folder / BEST / known[best]["file"])
+        set_temperatures(model.heads, {})  # those were for other weights
     return model
 
 
@@ -328,11 +337,6 @@ def _check_types(folder: Path, wanted: hub.HubId) -> None:
                 f"{wanted} has a task of a type of its own, {name}, which is not loaded with a model from the Hub.",
                 remedy="If you have its module and trust it, import that first, then call polyhead.load.",
             )
-
-
-def _without_path(name: str) -> str:
-    """An encoder's name, of a folder without where it lies on this machine."""
-    return Path(name).name if Path(name).is_absolute() or name.startswith(("~", ".")) else name
 
 
 def _fill(model: Model, path: Path, but: tuple[str, ...] = ()) -> None:

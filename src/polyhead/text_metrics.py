@@ -75,6 +75,11 @@ def tally_texts(gold: Sequence[str], predicted: Sequence[str], language: str | N
     return Tally(csr_array(np.hstack([of_words, of_signs])), figures_of)
 
 
+def chrf_of(gold: str, predicted: str) -> float:
+    """chrF of one text alone, as a fraction."""
+    return float(_chrf().sentence_score(predicted, [gold]).score) / 100
+
+
 def text_signatures(language: str | None = None) -> dict[str, str]:
     """What ``bleu`` and ``chrf`` are exactly, in sacrebleu's words: figures compare only where these are the same."""
     found: dict[str, str] = {}

@@ -15,7 +15,7 @@ from polyhead.model import Model
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.words import IGNORE, word_loss
 from polyhead.predict import answer
-from polyhead.tasks.base import unseen_note
+from polyhead.tasks.labels import unseen_note
 from polyhead.tasks.lemmatization import Lemmatization, LemmatizationHead
 from polyhead.tasks.tagging import Tagging
 

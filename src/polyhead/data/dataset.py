@@ -14,7 +14,7 @@ from pathlib import Path
 from polyhead.data.example import KIND_NAMES, Example, Spans
 from polyhead.data.readers import read_raw
 from polyhead.data.spec import DataSpec
-from polyhead.data.stream import Stream, drawn, held_out, without
+from polyhead.data.stream import Stream, drawn, folded, held_out, without
 from polyhead.data.tags import Tagging, recognise, tagged, with_spans
 from polyhead.data.text import Notes, counted, is_stream
 from polyhead.errors import PolyheadError, nearest
@@ -214,7 +214,21 @@ class _Loading:
             if self.spec.draw is not None:
                 divided[TRAIN] = [train[place] for place in drawn(self.spec.limit, before, self.spec.draw)]
             self._note_limit(self.spec.limit, before if self._needs_whole_train() else 0, len(divided[TRAIN]))
+        if self.spec.folds is not None and TRAIN in divided:
+            left = set(self._left_out(*self.spec.folds, len(divided[TRAIN])))
+            divided[TRAIN] = [example for place, example in enumerate(divided[TRAIN]) if place not in left]
         return divided
+
+    def _left_out(self, part: int, parts: int, count: int) -> Sequence[int]:
+        """The places of the part of so many training examples that is left out."""
+        if parts > count:
+            raise PolyheadError(
+                f"data.{self.name}.fold: {counted(count, 'training example')} cannot be cut into {parts} parts",
+                remedy="Take fewer parts.",
+            )
+        places = folded(part, parts, count)
+        self.remarks.append(f"train lacks {len(places):,} of its {count:,} examples, part {part + 1} of {parts} (fold)")
+        return places
 
     def divide_streams(self, counts: Mapping[str, int]) -> dict[str, Stream]:
         """The same for splits of so many examples each, which are read as streams."""
@@ -223,6 +237,9 @@ class _Loading:
             return lambda: self.stream(split, Notes())
 
         divided = {split: Stream(reader(split), count) for split, count in counts.items()}
+        if self.spec.fold is not None:
+            what = f"data.{self.name}.fold: nothing is left out of texts that are learnt from without labels."
+            raise PolyheadError(what, remedy="Leave fold out.")
         if isinstance(self.spec.dev, float) and TRAIN in counts:
             whole = divided[TRAIN]
             places = self._held_out(self.spec.dev, whole.size)
@@ -290,6 +307,8 @@ class _Loading:
         if self.spec.draw is not None:
             digest.update(f"{self.spec.draw} ".encode())
         digest.update(f"{self.spec.limit} {self.spec.dev if isinstance(self.spec.dev, float) else None}".encode())
+        if self.spec.fold is not None:
+            digest.update(f" fold {self.spec.fold}".encode())
         for split in splits:
             for path in self.parts(split):
                 with path.open("rb") as stream:

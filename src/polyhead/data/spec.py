@@ -25,6 +25,7 @@ Scheme = Literal["IOB1", "IOB2", "BIOES"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_FOLD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _ADDRESS = re.compile(r"https?://[^\s<>\"`\\]+")
 
 
@@ -78,6 +79,11 @@ class DataSpec(BaseModel):
         lt=2**63,
         description="Not the first `limit` examples, but so many drawn at random with this seed; of the draws with one "
         "seed the smaller ones lie within the larger ones.",
+    )
+    fold: str | None = Field(
+        default=None,
+        description="Leave one of several equal parts of the training split out, drawn with a fixed seed, for "
+        "cross-validation: 2/5 is the second of five.",
     )
     licence: str | None = Field(default=None, description="The licence of the data, for the model card, as CC-BY-4.0.")
     description: str | None = Field(default=None, description="What the data is, in a sentence, for the model card.")
@@ -150,6 +156,23 @@ class DataSpec(BaseModel):
         if self.draw is not None and self.limit is None:
             raise ValueError("draw stands without limit; say how many examples to draw, or leave it out")
         return self
+
+    @field_validator("fold")
+    @classmethod
+    def _part(cls, value: str | None) -> str | None:
+        """A part of at least two."""
+        found = _FOLD.fullmatch(value or "1/2")
+        if not found or not 1 <= int(found[1]) <= int(found[2]) or int(found[2]) < 2:
+            raise ValueError(f"{value!r} is no part of several; write 2/5 for the second of five")
+        return value
+
+    @property
+    def folds(self) -> tuple[int, int] | None:
+        """The number of the part that is left out, counted from 0, and how many parts there are."""
+        if self.fold is None:
+            return None
+        part, _, parts = self.fold.partition("/")
+        return int(part) - 1, int(parts)
 
     @property
     def languages(self) -> list[str]:

@@ -83,6 +83,13 @@ def drawn(wanted: int, count: int, seed: int) -> Sequence[int]:
     return array("q", sorted(places[:wanted]))
 
 
+def folded(part: int, parts: int, count: int) -> Sequence[int]:
+    """The places of one of equal parts of ``count`` examples, sorted; the same in every run."""
+    places = array("q", range(count))
+    random.Random(HELD_OUT_SEED + 1).shuffle(places)  # not the order that the dev split was drawn in
+    return array("q", sorted(places[part::parts]))
+
+
 def without(held: Sequence[int], count: int) -> Sequence[int]:
     """The places of ``count`` examples that are not held out, sorted."""
     gone = set(held)

@@ -111,6 +111,37 @@ def matrix(names: Sequence[str], cells: Mapping[tuple[str, str], float], marked:
     return _svg(figure)
 
 
+def reliability(series: Mapping[str, Sequence[tuple[int, float, float]]]) -> str:
+    """How often answers are right, by how sure they were; on the dotted line confidences mean what they say.
+
+    Args:
+        series: For each name its bins: how many answers, their mean confidence, the share that is right.
+    """
+    figure, axes = _figure(4.6, 3.6)
+    axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle=":")
+    for number, (name, bins) in enumerate(series.items()):
+        sure, right = [100 * one[1] for one in bins], [100 * one[2] for one in bins]
+        marks = {"marker": MARKS[number % len(MARKS)], "linestyle": LINES[number % len(LINES)]}
+        axes.plot(sure, right, markersize=5, linewidth=1.2, label=_shown(name), **marks)
+    axes.set_xlabel("mean confidence, %")
+    axes.set_ylabel("answers that are right, %")
+    axes.set_xlim(0, 101)
+    axes.set_ylim(0, 101)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return _svg(figure)
+
+
+def scatter(points: Sequence[tuple[float, float]], xlabel: str, ylabel: str) -> str:
+    """Points, and a dotted line where both numbers are the same."""
+    figure, axes = _figure(4.6, 3.6)
+    ends = [min(min(point) for point in points), max(max(point) for point in points)]
+    axes.plot(ends, ends, color="0.6", linewidth=0.8, linestyle=":")
+    axes.plot([one for one, _ in points], [other for _, other in points], "o", markersize=3, alpha=0.5)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return _svg(figure)
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     try:
         from matplotlib.figure import Figure

@@ -11,10 +11,11 @@ import numpy as np
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.intervals import LEVEL
+from polyhead.reporting.best_page import best_sections
 from polyhead.reporting.figures import by_size
 from polyhead.reporting.html import document, picture, table
 from polyhead.scoring import figure, signed
-from polyhead.study import Answers, Study, answers
+from polyhead.study import Answers, Best, Study, answers
 from polyhead.study.ways import FROM, TUNED
 from polyhead.study.words import estimate_words, headline, needed_words, saved_words, verdict_words, way_name
 
@@ -30,12 +31,13 @@ HOW = (
 """How the figures came about."""
 
 
-def study_report(study: Study, output: str | Path | None = None) -> Path:
+def study_report(study: Study, output: str | Path | None = None, best: Best | None = None) -> Path:
     """Write the page of a study; it loads nothing from elsewhere.
 
     Args:
         study: With at least one finished run.
         output: The file to write; by default ``report.html`` in the study's folder.
+        best: A closer look at its best run.
 
     Raises:
         PolyheadError: No run is finished, or matplotlib is not installed.
@@ -45,11 +47,11 @@ def study_report(study: Study, output: str | Path | None = None) -> Path:
         raise PolyheadError("No run of the study is finished yet.", remedy="Give the same command again.")
     path = Path(output) if output is not None else study.folder / PAGE
     check_place(path)
-    write_text(path, study_page(study, found))
+    write_text(path, study_page(study, found, best))
     return path
 
 
-def study_page(study: Study, found: Answers) -> str:
+def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
     """The page as HTML."""
     title = f"What did transfer buy for {found.target}?"
     body = [
@@ -61,6 +63,7 @@ def study_page(study: Study, found: Answers) -> str:
         *_sources(found),
         *_verdicts(found),
         *_forecasts(found),
+        *(best_sections(best) if best is not None else ()),
         *_failures(study),
         "<h2>How this was measured</h2>",
         f'<p class="note">{escape(HOW)}</p>',

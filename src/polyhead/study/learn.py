@@ -32,6 +32,7 @@ class Order:
         target: The task that is asked about.
         split: What it is scored on.
         threads: How many a run computes with; the same for all runs of a study, as the last bits depend on it.
+        part: Whether it learns without a part of the target's training split, to say what it would make of that.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Order:
     target: str
     split: str
     threads: int
+    part: bool = False
 
 
 def learn(order: Order) -> dict[str, Any]:
@@ -52,12 +54,18 @@ def learn(order: Order) -> dict[str, Any]:
     """
     import torch
 
+    from polyhead.study.held import HELD, keep_held
+
     torch.set_num_threads(order.threads)
     done = order.folder / FIGURES
     try:
         if not done.exists():
             start = time.perf_counter()
-            _train(order)
+            if not order.part:
+                _train(order)
+            elif not (order.folder / HELD).exists():  # which is kept before the weights go
+                _train(order)
+                keep_held(order.folder, order.target)
             write_json(done, _said(order, time.perf_counter() - start))
         return read_json(done)
     except PolyheadError as error:
@@ -79,7 +87,7 @@ def _train(order: Order) -> None:
     else:
         shutil.rmtree(order.folder, ignore_errors=True)  # of a run that was killed before it had written its recipe
         train(make_recipe(dict(order.recipe), base=order.base), order.folder, see=see)
-    if order.target in order.recipe["tasks"] and not (order.folder / PARTS).exists():
+    if not order.part and order.target in order.recipe["tasks"] and not (order.folder / PARTS).exists():
         # The run had been finished when it was last ended, so nobody has seen what it answers.
         model, gold, names = open_gold(order.folder, Where(order.split, only=[order.target]), lambda _: None)
         for given in answered(model, gold, names):

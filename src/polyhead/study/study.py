@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +16,13 @@ import numpy as np
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.recipe import Recipe, load_recipe
+from polyhead.study.claim import LOCK, claimed
 from polyhead.study.effects import Contributions
 from polyhead.study.learn import FIGURES, PARTS, Order
 from polyhead.study.queue import Outcome, run_all, workers
 from polyhead.study.ways import (
     FROZEN,
+    PART,
     SCRATCH,
     TUNED,
     Lesson,
@@ -33,11 +34,6 @@ from polyhead.study.ways import (
     work,
 )
 from polyhead.training.prepare import load_datasets, prepare_tasks
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 STUDY, RECIPE, RESULTS, RUNS = "study.json", "recipe.toml", "results.jsonl", "runs"
 """The files of a study's folder: what was asked, the recipe, a line for each finished run, the runs themselves."""
@@ -165,7 +161,8 @@ class Study:
         runs = self.folder / RUNS
         recipe = lesson.recipe_in(runs)
         question = self.question
-        return Order(runs / lesson.key, recipe, self.folder, question.target, question.scored, self.threads)
+        part = lesson.name.startswith(PART)
+        return Order(runs / lesson.key, recipe, self.folder, question.target, question.scored, self.threads, part)
 
     def remaining_seconds(self, lessons: Sequence[Lesson]) -> float | None:
         """How long lessons will take one after another, from what finished ones of their kind took; ``None`` where none
@@ -251,7 +248,7 @@ def study(
     chosen = [way for way in chosen if ways or way in ways_of(question)]
     check_ways(question, chosen)
     wished = Asked(chosen, sizes_of(question, sizes), list(dict.fromkeys(seeds)))
-    with _claimed(folder):
+    with claimed(folder):
         known = _open(folder, question, threads)
         if wished not in known.asked:
             known.asked.append(wished)
@@ -327,7 +324,7 @@ def _open(folder: Path, question: Question, threads: int) -> Study:
     """
     path = folder / STUDY
     if not path.exists():
-        if folder.exists() and any(one.name != _LOCK for one in folder.iterdir()):
+        if folder.exists() and any(one.name != LOCK for one in folder.iterdir()):
             raise PolyheadError(
                 f"The folder {str(folder)!r} is not empty, and holds no study.", remedy="Choose another folder."
             )
@@ -385,24 +382,3 @@ def _minutes(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-_LOCK = ".lock"
-"""Held while a study runs, so that two calls do not train the same."""
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Hold a study's folder for this process; the system lets go when the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a") as stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise PolyheadError(
-                    f"Another process works on the study {str(folder)!r}.", remedy="Wait for it, or end it first."
-                ) from error
-            except OSError:  # some network file systems know no locks
-                pass
-        yield

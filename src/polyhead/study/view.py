@@ -6,6 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from polyhead.study.answers import Answers
+from polyhead.study.best import Best
+from polyhead.study.best_words import best_words
 from polyhead.study.words import estimate_words, headline, needed_words, verdict_words, way_name
 from polyhead.views import show
 
@@ -23,6 +25,14 @@ def show_answers(found: Answers) -> None:
         show(f"With {size:,} examples (p corrected for {len(found.verdicts):,} tests):")
         for sentence in verdict_words(found, size):
             show(f"  {sentence}")
+
+
+def show_best(best: Best) -> None:
+    """The best run: what it gets wrong, whether it knows, and which labels to look at."""
+    show("")
+    show("The best run:")
+    for sentence in best_words(best):
+        show(f"  {sentence}")
 
 
 def _scores(found: Answers) -> Table:

@@ -11,7 +11,7 @@ import json
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ MEANINGS = {
     SPECIAL: "from the joint model's encoder, with a new head",
     OWN: "the recipe's own stages",
 }
+
+PART = "part-"
+"""What the names of runs begin with that learn without a part of the target's training split."""
 
 WHOLE = "-whole"
 """The end of the name that the target's dataset has for tasks that read all of it."""
@@ -238,6 +241,31 @@ def lesson(question: Question, way: str, size: int, seed: int) -> Lesson:
     if way in make:
         return make[way](question, size, seed)
     return _target(question, way, size, seed)
+
+
+def part(question: Question, way: str, number: int, parts: int, seed: int) -> Lesson:
+    """The run that learns the target from all of its examples but one of equal parts, to judge that one.
+
+    A way in which the target is learnt before the last stage, or beside others, would cost the sources again for each
+    part, or have seen the part: fine-tuning stands in for it.
+
+    Args:
+        question: What the study is about.
+        way: How to learn it.
+        number: The part that is left out, counted from 1.
+        parts: How many there are.
+        seed: Of the run.
+    """
+    if way in (JOINT, SPECIAL, OWN):
+        way = TUNED
+    whole = lesson(question, way, question.whole, seed)
+    data = question.table["tasks"][question.target]["data"]
+    spec = {key: value for key, value in whole.recipe["data"][data].items() if key != "test"}
+    if not isinstance(spec.get("dev"), float):
+        spec.pop("dev", None)  # nothing is chosen on it, so that it only takes time
+    spec["fold"] = f"{number}/{parts}"
+    recipe = {**whole.recipe, "data": {**whole.recipe["data"], data: spec}}
+    return replace(whole, name=f"{PART}{_slug(way)}-{number}", recipe=recipe)
 
 
 def _target(

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
-from polyhead.tasks.base import Head, LossSum, Packing, Task, learnt
+from polyhead.tasks.base import Head, LossSum, Task, learnt
 from polyhead.tasks.classification import Classification
 from polyhead.tasks.denoising import Denoising
 from polyhead.tasks.lemmatization import Lemmatization
 from polyhead.tasks.masked_lm import MaskedLm
 from polyhead.tasks.ner import Ner
+from polyhead.tasks.packing import Packing
 from polyhead.tasks.parsing import Parsing
 from polyhead.tasks.regression import Regression
 from polyhead.tasks.seq2seq import Seq2Seq

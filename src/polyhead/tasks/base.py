@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
-from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
 from polyhead.nn.soft import Soft
-from polyhead.nn.targets import TargetVocabulary
+from polyhead.outcomes import hits
+from polyhead.tasks.packing import Packing
 from polyhead.tasks.settings import check_settings
 
 
@@ -34,23 +35,6 @@ class LossSum(NamedTuple):
 
     total: Tensor
     units: float
-
-
-class Packing(NamedTuple):
-    """How the texts of a task that does not annotate become its examples, which are called blocks.
-
-    Attributes:
-        block: The most pieces of a block, special ones included.
-        joined: Whether short texts share a block, with a separator between them.
-        vocabulary: Where there is one, each text is a block of its own, with its pieces in this vocabulary alongside
-            (``Pieces.target``); they come from the text itself, whatever the encoder's tokenizer drops of it.
-        longest: The most of these pieces; a text with more of them, or of the encoder's, becomes several blocks.
-    """
-
-    block: int = 128
-    joined: bool = True
-    vocabulary: TargetVocabulary | None = None
-    longest: int = 0
 
 
 @dataclass(kw_only=True)
@@ -92,6 +76,9 @@ class Task(ABC):
     """Set for one task, before ``prepare``: the task of a previous run whose labels stay known beside the data's."""
     own: ClassVar[frozenset[str]] = frozenset({"name", "data", "weight", "head_of"})
     """The settings that tasks which share a head may have apart; all others belong to the head."""
+    separate: ClassVar[bool] = False
+    """Whether the units that ``Head.chances`` tells of are questions of their own, such as whether a text has a label,
+    and not the same question about each word."""
     annotates: ClassVar[bool] = True
     """Whether the task learns a layer and answers with one. One that does not learns from texts alone: it has no
     layer, its examples are blocks of text that it corrupts anew for each step (``packing``, ``corrupt``), which are
@@ -256,6 +243,25 @@ class Task(ABC):
         """
         return []
 
+    def marks(self, target: Any) -> NDArray[np.int64]:
+        """What gold chooses for each unit that ``Head.chances`` tells of, by its place there; ``IGNORE`` for nothing.
+
+        Args:
+            target: What ``target`` gave.
+        """
+        return np.atleast_1d(np.asarray(target, dtype=np.int64))
+
+    def reading(self, example: Example, unit: int, choice: int) -> str:  # noqa: ARG002 - for subclasses
+        """What a choice of ``Head.chances`` means for a unit of a text, in a word or two."""
+        return self.choices()[choice]
+
+    def hits(self, example: Example, given: Value) -> list[bool | None]:
+        """Whether an answer is right, for each of its confidences; ``None`` where gold does not say.
+
+        Types whose confidence is no probability of being right say so of none.
+        """
+        return hits(example.layers[self.layer], given)
+
     def carries(self, example: Example) -> bool:
         """Whether the example has this task's layer."""
         return self.layer in example.layers
@@ -319,6 +325,9 @@ def learnt(default_factory: Any = list) -> Any:
 class Head(nn.Module, ABC):
     """The weights of one task."""
 
+    temperature: float = 1.0
+    """What ``predict`` divides logits by before they become confidences (see :mod:`polyhead.calibration`)."""
+
     @abstractmethod
     def loss(self, encoding: Encoding, targets: Sequence[Any]) -> LossSum:
         """The loss over examples that all carry the layer.
@@ -336,6 +345,24 @@ class Head(nn.Module, ABC):
         """What to sum up over the blocks of a split for ``Task.figures``, for a task that does not annotate."""
         total, units = self.loss(encoding, targets)
         return {"loss": float(total), "units": units}
+
+    def surprise(self, encoding: Encoding, targets: Sequence[Any], temperatures: Sequence[float]) -> Tensor:
+        """The negative log likelihood of each example's gold, summed over its units, where logits are divided by each
+        of these temperatures. Confidences of a type without it are left as they are.
+
+        Returns:
+            Shape (examples, temperatures).
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not calibrated")
+
+    def chances(self, encoding: Encoding, targets: Sequence[Any]) -> list[NDArray[np.float32]]:
+        """The probability of each choice, for each unit of each example. Label errors are looked for in types that have
+        it (see ``Task.marks``); the last column may stand for what ``Task.choices`` has no name for.
+
+        Returns:
+            For each example an array of shape (units, choices).
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no probabilities")
 
     def settle(self, earlier: Head) -> None:
         """After weights of an earlier head were copied (see :meth:`label_axes`): begin well with labels new to it."""
@@ -370,28 +397,3 @@ class Head(nn.Module, ABC):
             temperature: The same as then.
         """
         raise NotImplementedError(f"{type(self).__name__} learns from no soft labels")
-
-
-def linear_axes(name: str, labels: Sequence[str]) -> dict[str, dict[int, list[str]]]:
-    """The axes of a linear layer of this name with one output for each label, for ``Head.label_axes``."""
-    return {f"{name}.weight": {0: list(labels)}, f"{name}.bias": {0: list(labels)}}
-
-
-def unknown_label(task: Task, example: Example, label: str, split: str, known: Sequence[str], word: int = 0) -> Any:
-    """The error for a label that the training split does not have."""
-    line = example.lines[word] if example.lines else example.line
-    shown = ", ".join(sorted(known)[:20]) + (", ..." if len(known) > 20 else "")
-    return PolyheadError(
-        f"The label {label!r} of layer {task.layer!r} is in the {split} split but never in the training split.",
-        file=example.file,
-        line=line,
-        remedy=f"Correct it, or add training examples that have it. Known labels: {shown}.",
-    )
-
-
-def unseen_note(task: Task, count: int, what: str, split: str) -> list[str]:
-    """A note on words whose gold the head cannot give, because training never shows it; none if there are none."""
-    if not count:
-        return []
-    words = counted(count, "word")
-    return [f"tasks.{task.name}: {words} of the {split} split with {what} that training never shows; counted as errors"]

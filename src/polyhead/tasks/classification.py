@@ -17,7 +17,9 @@ from polyhead.metrics import Tally, tally_label_sets, tally_labels
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, binary_soft_loss, keep, per_example, soft_loss, translate
-from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
+from polyhead.nn.tempered import surprises
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.labels import linear_axes, unknown_label
 
 
 @dataclass(kw_only=True)
@@ -40,6 +42,7 @@ class Classification(Task):
         super().__post_init__()
         self.kind = Labels if self.several else str  # type: ignore[misc]
         self.metric = "micro_f1" if self.several else "accuracy"  # type: ignore[misc]
+        self.separate = self.several  # type: ignore[misc]
 
     def prepare(self, examples: Sequence[Example]) -> None:
         """Collect the labels."""
@@ -78,6 +81,12 @@ class Classification(Task):
     def choices(self) -> list[str]:
         """The labels."""
         return self.labels
+
+    def reading(self, example: Example, unit: int, choice: int) -> str:
+        """The label; of several labels that it is one of them, or not."""
+        if not self.several:
+            return super().reading(example, unit, choice)
+        return self.labels[unit] if choice else f"not {self.labels[unit]}"
 
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``accuracy`` and ``macro_f1``; for several labels also ``micro_f1``."""
@@ -142,12 +151,32 @@ class ClassificationHead(Head):
         total = binary_soft_loss(logits, target, temperature)
         return LossSum(total, len(soft))
 
+    def surprise(
+        self, encoding: Encoding, targets: Sequence[NDArray[np.float32] | int], temperatures: Sequence[float]
+    ) -> torch.Tensor:
+        """Cross entropies, of several labels summed over labels, of logits over each temperature."""
+        logits = self(encoding)
+        if not self.several:
+            return surprises(logits, torch.tensor(targets, device=logits.device), [1] * len(logits), temperatures)
+        gold = torch.from_numpy(np.stack(cast(Sequence[NDArray[np.float32]], targets))).to(logits.device).long()
+        pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1)  # of each label: no, or yes
+        return surprises(pairs.flatten(0, 1), gold.flatten(), [logits.shape[1]] * len(logits), temperatures)
+
+    def chances(self, encoding: Encoding, targets: Sequence[object]) -> list[NDArray[np.float32]]:  # noqa: ARG002
+        """The labels' probabilities, (1, labels); of several labels those of no and yes for each, (labels, 2)."""
+        logits = self(encoding)
+        if self.several:
+            found = torch.stack([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=-1)
+        else:
+            found = logits.softmax(1)[:, None]
+        return list(found.numpy(force=True))
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The most probable label and its probability; for several labels those above one half.
 
         The confidence of several labels is the probability that all decisions are right, taking them as independent.
         """
-        logits = self(encoding)
+        logits = self(encoding) / self.temperature
         if self.several:
             chances = torch.sigmoid(logits)
             sure = torch.maximum(chances, 1 - chances).log().sum(1).exp().tolist()

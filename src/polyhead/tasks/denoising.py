@@ -14,7 +14,8 @@ from polyhead.data.example import Example, Text, Value
 from polyhead.errors import PolyheadError
 from polyhead.metrics import perplexity
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
-from polyhead.tasks.base import Packing, Task
+from polyhead.tasks.base import Task
+from polyhead.tasks.packing import Packing
 from polyhead.tasks.writing import Writing
 
 

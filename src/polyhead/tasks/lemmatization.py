@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import ClassVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from polyhead.data.example import Example, Prediction, Value, WordLabels
@@ -17,7 +18,8 @@ from polyhead.nn.edits import apply, script
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft
 from polyhead.nn.words import IGNORE
-from polyhead.tasks.base import Head, LossSum, Task, learnt, unseen_note
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.labels import unseen_note
 from polyhead.tasks.tagging import TaggingHead
 
 
@@ -74,6 +76,10 @@ class Lemmatization(Task):
         """The edit scripts."""
         return self.scripts
 
+    def reading(self, example: Example, unit: int, choice: int) -> str:
+        """The lemma that an edit script makes of the word."""
+        return apply(self.scripts[choice], example.words[unit])
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``accuracy`` over words that have a lemma."""
         return tally_words([self._gold(example) for example in examples], cast(Sequence[WordLabels], predicted))
@@ -121,8 +127,19 @@ class LemmatizationHead(Head):
         """The Kullback-Leibler divergence from the teacher, summed over words."""
         return self.choose.distil(encoding, soft, temperature)
 
+    def surprise(
+        self, encoding: Encoding, targets: Sequence[NDArray[np.int64]], temperatures: Sequence[float]
+    ) -> torch.Tensor:
+        """Cross entropies over words that have a lemma, of logits over each temperature."""
+        return self.choose.surprise(encoding, targets, temperatures)
+
+    def chances(self, encoding: Encoding, targets: Sequence[object]) -> list[NDArray[np.float32]]:
+        """The probability of each edit script of each word, (words, edit scripts)."""
+        return self.choose.chances(encoding, targets)
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The lemma of each word."""
+        self.choose.temperature = self.temperature
         out = []
         for words, choice in zip(encoding.texts, self.choose.predict(encoding), strict=True):
             rules = cast(WordLabels, choice.value)

@@ -17,7 +17,8 @@ from polyhead.metrics import perplexity
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
-from polyhead.tasks.base import Head, LossSum, Packing, Task
+from polyhead.tasks.base import Head, LossSum, Task
+from polyhead.tasks.packing import Packing
 
 MASKED, REPLACED = 0.8, 0.1
 """The shares of hidden pieces that become the mask, and any piece; the rest stay as they are (Devlin et al. 2019)."""

@@ -17,8 +17,10 @@ from polyhead.metrics import Tally, tally_spans
 from polyhead.nn.crf import Crf, iob2_transitions, viterbi
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, divergence, keep, per_example, soft_loss, translate
-from polyhead.nn.words import WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
+from polyhead.nn.tempered import surprises, tempered
+from polyhead.nn.words import IGNORE, WordClassifier, word_loss
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.labels import linear_axes, unknown_label
 
 IMPOSSIBLE = -1e4
 """The score of a tag that a word cannot have: its probability is 0, and gradients stay finite (of -inf they do not)."""
@@ -109,6 +111,10 @@ class Ner(Task):
         """The tags."""
         return self.tags
 
+    def marks(self, target: NDArray[Any]) -> NDArray[np.int64]:
+        """The tags; where not all labels are marked, those of words that can have one tag only."""
+        return _single(target)
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of strict ``precision``, ``recall`` and ``f1`` over spans, and ``f1/LABEL``; of labels that are marked."""
         answers = cast(Sequence[Spans], predicted)
@@ -128,6 +134,13 @@ class Ner(Task):
 
     def _gold(self, example: Example) -> Spans:
         return cast(Spans, example.layers.get(self.layer, Spans()))
+
+
+def _single(target: NDArray[Any]) -> NDArray[np.int64]:
+    """The tag of each word, or ``IGNORE`` where several are possible. Shape (words,)."""
+    if target.ndim == 1:
+        return np.asarray(target, dtype=np.int64)
+    return np.where(target.sum(axis=1) == 1, target.argmax(axis=1), IGNORE).astype(np.int64)
 
 
 class NerHead(Head):
@@ -190,6 +203,17 @@ class NerHead(Head):
         found = self.crf.log_marginals(encoding.pad(logits), encoding.word_mask, temperature)[encoding.word_mask]
         return LossSum(temperature**2 * divergence(found, soft), len(logits))
 
+    def surprise(self, encoding: Encoding, targets: Sequence[NDArray[Any]], temperatures: Sequence[float]) -> Tensor:
+        """Cross entropies of tags, with a CRF of their probabilities given the whole text, over each temperature."""
+        found = self._log_chances(encoding, self.classify(encoding))
+        gold = torch.from_numpy(np.concatenate([_single(target) for target in targets])).to(found.device)
+        return surprises(found, gold, encoding.counts, temperatures)
+
+    def chances(self, encoding: Encoding, targets: Sequence[object]) -> list[NDArray[np.float32]]:  # noqa: ARG002
+        """The probability of each tag of each word, (words, tags)."""
+        found = self._chances(encoding, self.classify(encoding)).numpy(force=True)
+        return np.split(found, np.cumsum(encoding.counts)[:-1])
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities.
 
@@ -200,7 +224,10 @@ class NerHead(Head):
             return [Prediction(Spans(), ()) for _ in encoding.counts]
         _best, free = logits.max(dim=1)
         chosen = self._decode(encoding, torch.log_softmax(logits, dim=1), free)
-        chances = self._chances(encoding, logits).gather(1, chosen[:, None])[:, 0]
+        chances = self._chances(encoding, logits)
+        if self.temperature != 1:
+            chances = tempered(self._log_chances(encoding, logits), self.temperature).exp()
+        chances = chances.gather(1, chosen[:, None])[:, 0]
         return self._spans(encoding, chosen.numpy(force=True), chances.numpy(force=True))
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
@@ -216,6 +243,12 @@ class NerHead(Head):
             return torch.softmax(logits / temperature, dim=1)
         mask = encoding.word_mask
         return self.crf.log_marginals(encoding.pad(logits), mask, temperature)[mask].exp()
+
+    def _log_chances(self, encoding: Encoding, logits: Tensor) -> Tensor:
+        """The logarithms of the same; without a CRF the logits themselves. Shape (all words, tags)."""
+        if self.crf is None or not len(logits):
+            return logits
+        return self.crf.log_marginals(encoding.pad(logits), encoding.word_mask)[encoding.word_mask]
 
     def _decode(self, encoding: Encoding, scores: Tensor, free: Tensor) -> Tensor:
         """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""

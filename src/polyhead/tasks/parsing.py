@@ -20,8 +20,10 @@ from polyhead.nn.biaffine import ArcScorer, Perceptron, RelationScorer
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.mst import decode
 from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
+from polyhead.nn.tempered import surprises, tempered
 from polyhead.nn.words import IGNORE
-from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unseen_note
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.labels import linear_axes, unseen_note
 
 MOST = 8192
 """The largest size of the vectors that arcs and relations are scored with."""
@@ -96,6 +98,14 @@ class Parsing(Task):
         """The relations."""
         return self.relations
 
+    def marks(self, target: Arcs) -> NDArray[np.int64]:
+        """The relations."""
+        return target.relations
+
+    def reading(self, example: Example, unit: int, choice: int) -> str:
+        """The relation, or that the word has another head."""
+        return "another head" if choice == len(self.relations) else super().reading(example, unit, choice)
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally:
         """Of ``uas``, ``las`` (with subtypes), ``las_universal`` (the official scorer's, without) and ``clas``."""
         return tally_trees([self._gold(example) for example in examples], cast(Sequence[Tree], predicted))
@@ -133,11 +143,8 @@ class ParsingHead(Head):
 
     def loss(self, encoding: Encoding, targets: Sequence[Arcs]) -> LossSum:
         """Cross entropy of heads plus cross entropy of the relations of gold arcs, summed over words."""
-        scores, dependents, heads = self._score(encoding)
-        gold_heads = torch.from_numpy(np.concatenate([t.heads for t in targets])).to(scores.device)
-        gold_relations = torch.from_numpy(np.concatenate([t.relations for t in targets])).to(scores.device)
+        scores, labels, gold_heads, gold_relations = self._gold_scores(encoding, targets)
         arc_loss = nn.functional.cross_entropy(scores, gold_heads, reduction="sum")
-        labels = self.labels(dependents, heads(gold_heads)).float()
         label_loss = nn.functional.cross_entropy(labels, gold_relations, reduction="sum", ignore_index=IGNORE)
         return LossSum(arc_loss + label_loss, len(gold_heads))
 
@@ -165,6 +172,26 @@ class ParsingHead(Head):
         label_loss = soft_loss(labels, [one[3:] for one in soft], temperature)
         return LossSum(arc_loss + label_loss, len(best))
 
+    def surprise(self, encoding: Encoding, targets: Sequence[Arcs], temperatures: Sequence[float]) -> Tensor:
+        """Cross entropies of heads plus those of the relations of gold arcs, of scores over each temperature."""
+        scores, labels, heads, relations = self._gold_scores(encoding, targets)
+        arcs = surprises(scores, heads, encoding.counts, temperatures)
+        return arcs + surprises(labels, relations, encoding.counts, temperatures)
+
+    def chances(self, encoding: Encoding, targets: Sequence[Arcs]) -> list[NDArray[np.float32]]:
+        """The probability of the gold arc with each relation, and of any other arc. Shape (words, relations + 1)."""
+        scores, labels, heads, _ = self._gold_scores(encoding, targets)
+        arcs = torch.softmax(scores, dim=1).gather(1, heads[:, None])  # (all words, 1)
+        found = torch.cat([arcs * torch.softmax(labels, dim=1), 1 - arcs], dim=1).numpy(force=True)
+        return np.split(found, np.cumsum(encoding.counts)[:-1])
+
+    def _gold_scores(self, encoding: Encoding, targets: Sequence[Arcs]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scores of arcs, (all words, longest + 1), and of the relations of gold arcs, (all words, relations); gold."""
+        scores, dependents, heads = self._score(encoding)
+        gold_heads = torch.from_numpy(np.concatenate([t.heads for t in targets])).to(scores.device)
+        relations = torch.from_numpy(np.concatenate([t.relations for t in targets])).to(scores.device)
+        return scores, self.labels(dependents, heads(gold_heads)).float(), gold_heads, relations
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The best tree with one root; a word's confidence is the probability of its arc and relation."""
         if not sum(encoding.counts):
@@ -180,8 +207,10 @@ class ParsingHead(Head):
             found.append(decode(square)[0])
             start += count
         chosen = torch.from_numpy(np.concatenate(found)).to(log_chances.device)
-        labels = torch.softmax(self._allowed(self.labels(dependents, heads(chosen)).float(), chosen), dim=1)
-        best, index = labels.max(dim=1)
+        allowed = self._allowed(self.labels(dependents, heads(chosen)).float(), chosen) / self.temperature
+        best, index = torch.softmax(allowed, dim=1).max(dim=1)
+        if self.temperature != 1:
+            log_chances = tempered(log_chances, self.temperature)
         sure = (log_chances.gather(1, chosen[:, None])[:, 0].exp() * best).tolist()
         return self._trees(encoding, chosen.tolist(), index.tolist(), sure)
 

@@ -66,6 +66,10 @@ class Regression(Task):
             return None
         return (cast(float, example.layers[self.layer]) - self.mean) / self.spread
 
+    def hits(self, example: Example, given: Value) -> list[bool | None]:
+        """Whether the number is within half a spread of the training numbers, which the confidence is about."""
+        return [abs(cast(float, example.layers[self.layer]) - cast(float, given)) <= 0.5 * self.spread]
+
     def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
         """``pearson``, ``spearman`` and ``rmse``."""
         gold = [cast(float, example.layers[self.layer]) for example in examples]
@@ -125,12 +129,23 @@ class RegressionHead(Head):
         doubt = 0.5 * (log_ratio.exp() - 1 - log_ratio + squared.detach() * torch.exp(-log_variance))
         return LossSum((squared + doubt).sum(), len(soft))
 
+    def surprise(self, encoding: Encoding, targets: Sequence[float], temperatures: Sequence[float]) -> Tensor:
+        """The negative log likelihood of a Gaussian, whose deviation is multiplied with the temperature.
+
+        In spreads of the training numbers, so that it is below 0 where the density is above 1.
+        """
+        sentence = encoding.sentence
+        number = self.number(sentence)[:, 0].float()  # (batch,)
+        log_variance = self._log_variance(sentence)[:, None] + 2 * torch.tensor(temperatures).log().to(number.device)
+        squared = (number - torch.tensor(targets, dtype=torch.float32, device=number.device)).square()[:, None]
+        return 0.5 * (log_variance + squared * torch.exp(-log_variance) + math.log(2 * math.pi))
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The number; its confidence is the chance that the truth lies within half a spread of the training data."""
         sentence = encoding.sentence
         found = self.number(sentence)[:, 0].float() * self.spread + self.mean
         numbers = [float(f"{number:.7g}") for number in found.tolist()]  # the digits that fp32 holds
-        deviations = torch.exp(0.5 * self._log_variance(sentence)).tolist()
+        deviations = (self.temperature * torch.exp(0.5 * self._log_variance(sentence))).tolist()
         return [
             Prediction(number, math.erf(0.5 / (deviation * math.sqrt(2))))
             for number, deviation in zip(numbers, deviations, strict=True)

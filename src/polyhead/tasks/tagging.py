@@ -16,8 +16,10 @@ from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_words
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
+from polyhead.nn.tempered import surprises
 from polyhead.nn.words import IGNORE, WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label, unseen_note
+from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.labels import linear_axes, unknown_label, unseen_note
 
 OPEN_LAYERS = ("feats", "xpos")
 """Layers whose labels are combinations, so that a new text may well show a new one."""
@@ -121,9 +123,22 @@ class TaggingHead(Head):
         total = soft_loss(self.classify(encoding), soft, temperature)
         return LossSum(total, sum(encoding.counts))
 
+    def surprise(
+        self, encoding: Encoding, targets: Sequence[NDArray[np.int64]], temperatures: Sequence[float]
+    ) -> torch.Tensor:
+        """Cross entropies over words that have gold, of logits over each temperature."""
+        logits = self.classify(encoding)
+        gold = torch.from_numpy(np.concatenate(targets)).to(logits.device)
+        return surprises(logits, gold, encoding.counts, temperatures)
+
+    def chances(self, encoding: Encoding, targets: Sequence[object]) -> list[NDArray[np.float32]]:  # noqa: ARG002
+        """The probability of each label of each word, (words, labels)."""
+        found = torch.softmax(self.classify(encoding), dim=1).numpy(force=True)
+        return np.split(found, np.cumsum(encoding.counts)[:-1])
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The most probable label of each word."""
-        best, index = torch.softmax(self.classify(encoding), dim=1).max(dim=1)
+        best, index = torch.softmax(self.classify(encoding) / self.temperature, dim=1).max(dim=1)
         labels, chances = self.labels, best.tolist()
         chosen = [labels[i] for i in index.tolist()]
         out, start = [], 0

@@ -287,7 +287,9 @@ def _with_file(recipe: Recipe, file: Path, data: str | None, tasks: Collection[s
     known = _dataset_named(recipe, name)
     _check_format(file, known, name)
     # The training split stays: where tags mark spans, it says by which scheme.
-    spec = known.model_copy(update={"dev": None, "test": str(file.resolve()), "limit": None, "draw": None})
+    spec = known.model_copy(
+        update={"dev": None, "test": str(file.resolve()), "limit": None, "draw": None, "fold": None}
+    )
     return recipe.model_copy(update={"data": {name: spec}})
 
 

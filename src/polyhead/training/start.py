@@ -325,4 +325,4 @@ def _described(spec: DataSpec) -> dict[str, Any]:
     """What a model keeps of a dataset's format, whether named or told by the file's suffix: all but where it was."""
     first = spec.train if isinstance(spec.train, str) else (spec.train or [""])[0]
     named = {"format": spec.format or format_of(first)}
-    return spec.model_dump(exclude_none=True, exclude={"train", "dev", "test", "limit", "draw"}) | named
+    return spec.model_dump(exclude_none=True, exclude={"train", "dev", "test", "limit", "draw", "fold"}) | named
