@@ -156,9 +156,7 @@ def test_a_target_about_words_has_suspects_and_texts_to_label(
     assert len(again) == 8 + 2 and all(task.carries(example) for example in again[8:])
 
 
-def test_labels_are_left_open_and_can_be_given_back(
-    ask: Asked, recipe: Path, tmp_path: Path, here: Inline
-) -> None:
+def test_labels_are_left_open_and_can_be_given_back(ask: Asked, recipe: Path, tmp_path: Path, here: Inline) -> None:
     """The pool's file, once its open labels are filled in, is one more training file."""
     rows = ["text,mood"] + [f"{text},{mood}" for text, mood in [("a cat", "good"), ("bad Bob", "bad")] * 5]
     files = recipe.parent
@@ -196,9 +194,7 @@ def test_the_page_escapes_what_data_contains(ask: Asked, recipe: Path, tmp_path:
     assert "&lt;script&gt;alert(1)" in html and "The best run" in html and "&lt;b&gt;&amp;bad" in html
 
 
-def test_without_cleanlab_a_note_says_how_to_have_it(
-    ask: Asked, here: Inline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_cleanlab_a_note_says_how_to_have_it(ask: Asked, here: Inline, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ask()
     here.orders.clear()
     monkeypatch.setattr(best_module, "has_cleanlab", lambda: False)

@@ -1,11 +1,11 @@
 """Which texts to label next: those that the model is least sure of, and unlike each other.
 
 Every text of the pool is answered once, as a stream; of the least sure ones so many are kept that there is something
-to choose from. Among them the first is the least sure, and each further one is drawn with a probability that grows
-with how far it is from all chosen ones, where each text is the encoder's mean vector times how unsure the model is:
-k-means++ over what stands in for gradients (BADGE, Ash et al. 2020), after a first choice by doubt (Zhdanov 2019). How
-unsure a model is of a text about words is the mean over its words, so that long ones are not preferred (MNLP, Shen et
-al. 2018).
+to choose from (Zhdanov 2019). Among them the first is the least sure, and each further one is drawn with a
+probability that grows with the square of how unsure the model is of it times how far its vector, the encoder's mean,
+is from the nearest one chosen: k-means++, as in BADGE (Ash et al. 2020), with doubt beside the distance and not
+within the vectors, where texts that the model is sure of would count as far from all others. How unsure a model is of
+a text about words is a mean over its words, so that long ones are not preferred (MNLP, Shen et al. 2018).
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def spread_out(vectors: NDArray[np.float32], doubts: NDArray[np.float64], size: 
     rng = np.random.default_rng(SEED)
     centred = vectors - vectors.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    points = centred / np.maximum(lengths, 1e-9) * np.maximum(doubts, 1e-6)[:, None].astype(np.float32)
+    points = centred / np.maximum(lengths, 1e-9)
     squares = (points**2).sum(axis=1)
     chosen = [int(np.argmax(doubts))]
     far = np.full(len(points), np.inf)
@@ -181,7 +181,7 @@ def spread_out(vectors: NDArray[np.float32], doubts: NDArray[np.float64], size: 
         last = chosen[-1]
         left[last] = False
         far = np.minimum(far, np.maximum(squares + squares[last] - 2 * points @ points[last], 0))
-        weights = np.where(left, far, 0.0)
+        weights = np.where(left, far * doubts**2, 0.0)
         if weights.sum() <= 0:  # all that is left is the same as something chosen
             weights = np.where(left, doubts + 1e-9, 0.0)
         chosen.append(int(rng.choice(len(points), p=weights / weights.sum())))
