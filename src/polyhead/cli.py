@@ -289,6 +289,9 @@ def study(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     on: Annotated[str, typer.Option(help="Where runs are computed: local or ray.")] = "local",
+    keep: Annotated[
+        str, typer.Option(help="Which models stay: all, or the best of each way. Scores always do.")
+    ] = "all",
 ) -> None:
     """Train a task in several ways, on several numbers of examples, and see what transfer bought.
 
@@ -311,6 +314,7 @@ def study(
         at_once=at_once,
         threads=threads,
         on=on,
+        keep=keep,
         tell=_tell,
     )
     found = answers(made)
