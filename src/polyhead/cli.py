@@ -289,6 +289,9 @@ def study(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     on: Annotated[str, typer.Option(help="Where runs are computed: local or ray.")] = "local",
+    keep: Annotated[
+        str, typer.Option(help="Which models stay: all, or the best of each way. Scores always do.")
+    ] = "all",
     pool: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Texts without labels, of which to choose those to label next.")
     ] = None,
@@ -321,6 +324,7 @@ def study(
         at_once=at_once,
         threads=threads,
         on=on,
+        keep=keep,
         tell=_tell,
     )
     found = answers(made)

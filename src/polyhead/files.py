@@ -162,6 +162,17 @@ def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
     return digest.hexdigest()
 
 
+def sized(size: int) -> str:
+    """A number of bytes as people read it."""
+    unit, name = next((one for one in ((2**30, "GiB"), (2**20, "MiB")) if size >= one[0]), (2**10, "KiB"))
+    return f"{size / unit:.1f} {name}"
+
+
+def bytes_in(folder: Path) -> int:
+    """What the files of a folder take on disk."""
+    return sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def remove_unfinished(folder: Path) -> None:
     """Clear away what a killed process left half-written in ``folder``."""
     for path in folder.glob(f"*{UNFINISHED}"):

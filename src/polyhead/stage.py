@@ -192,10 +192,16 @@ class Stage(BaseModel):
         "seldom that it costs about 3 % of the time.",
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="The encoder's dropout; by default its own.")
+    score_every: int = Field(
+        default=1,
+        ge=1,
+        description="After every so many epochs, and after the last, the dev splits are scored; more than 1 saves time "
+        "where they are large beside the training splits.",
+    )
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="Stop after this many epochs without a better mean score on the dev splits; "
+        description="Stop after this many scored epochs without a better mean score on the dev splits; "
         "epochs before the first score above 0 do not count.",
     )
     distil: DistilSpec | None = Field(

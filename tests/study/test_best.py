@@ -114,6 +114,7 @@ def test_all_is_found_once_and_found_again(ask: Asked, here: Inline, tmp_path: P
     assert found.suspects is not None and found.suspects.texts == 8
     lines = [json.loads(line) for line in (made.folder / "suspects.jsonl").read_text().splitlines()]
     assert [line["rank"] for line in lines] == list(range(1, 9)) and lines[0]["gold"] in ("good", "bad")
+    assert all(order.folder.parent == made.folder / "parts" for order in here.orders)
     assert not any((order.folder / "model").exists() for order in here.orders), "weights of parts serve nothing else"
     assert found.choice is not None
     choice = found.choice
@@ -152,7 +153,7 @@ def test_a_target_about_words_has_suspects_and_texts_to_label(
     task = made.question.recipe.make_tasks()[target]
     spec = made.question.recipe.data[task.data]
     both = spec.model_copy(update={"train": [*spec.files("train"), str(path)], "dev": None, "test": None})
-    again = load_dataset("it", both, Path("/"), {task.layer: task.kind}).splits["train"]
+    again = load_dataset("it", both, recipe.parent, {task.layer: task.kind}).splits["train"]
     assert len(again) == 8 + 2 and all(task.carries(example) for example in again[8:])
 
 

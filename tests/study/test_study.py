@@ -131,6 +131,32 @@ def test_another_recipe_is_another_run(ask: Asked, here: Inline, recipe: Path) -
     assert len({order.folder for order in here.orders}) == 2
 
 
+def test_runs_of_an_earlier_recipe_are_mentioned(ask: Asked, recipe: Path) -> None:
+    ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
+    recipe.write_text(recipe.read_text().replace("epochs = 1", "epochs = 2"))
+    said: list[str] = []
+    made = ask(ways=["fine-tuned"], sizes=[8], seeds=[1], tell=said.append)
+    assert any(one.startswith("1 finished run of another recipe") for one in said)
+    assert len(made.results) == 1
+
+
+def test_models_can_be_dropped_and_what_is_wanted_again_is_trained_again(ask: Asked, here: Inline) -> None:
+    ways = ["fine-tuned", "joint"]
+    made = ask(ways=ways, sizes=[4, 8], seeds=[1, 2], keep="best")
+    left = [result for result in made.results if (made.folder / "runs" / result.key / "model").is_dir()]
+    assert [result.way for result in left].count("joint") == 1 == [result.way for result in left].count("fine-tuned")
+    for result in left:
+        assert result.figures["accuracy"] == max(r.figures["accuracy"] for r in made.results if r.way == result.way)
+    gone = next(r for r in made.results if r.way == "joint" and r not in left)
+    here.orders.clear()
+    again = ask(ways=["joint-fine-tuned"], sizes=[gone.size], seeds=[gone.seed], keep="best")
+    assert names(here) == [f"{way}-{gone.size}-{gone.seed}" for way in ("joint", "joint-fine-tuned")]
+    assert len(again.results) == 9 and not again.failures
+    same = next(r for r in again.results if (r.way, r.size, r.seed) == ("joint", gone.size, gone.seed))
+    assert same.figures == gone.figures
+    assert not (again.folder / "runs" / gone.key / "model").exists(), "and dropped again"
+
+
 def test_a_run_that_fails_costs_no_other(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(order: Order) -> Outcome:
         return {"error": "no"} if order.folder.name.startswith("source-entities-1") else learn(order)
@@ -171,6 +197,7 @@ def test_a_run_that_was_finished_unseen_is_asked_again(ask: Asked, here: Inline)
     [
         ({"ways": ["tuned"]}, "no way 'tuned'"),
         ({"sizes": [0]}, "A size of 0"),
+        ({"keep": "some"}, "no way 'some' to keep"),
     ],
 )
 def test_wrong_wishes_are_told_before_anything_is_written(

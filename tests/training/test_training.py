@@ -159,6 +159,23 @@ def test_patience_stops_when_nothing_gets_better(
     assert differing(weights(run), best) == set()
 
 
+def test_dev_is_scored_as_often_as_the_stage_says(
+    make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, *({"pos": value} for value in (0.3, 0.2, 0.4, 0.1)))
+    records: list[Any] = []
+    run = make("run", stage(epochs=7, score_every=2, patience=2), watch=records.append)
+    epochs = [record for record in records if isinstance(record, EpochEnded)]
+    assert [record.epoch for record in epochs if record.scores] == [2, 4, 6, 7], "the last one always"
+    assert [record.epoch for record in epochs if record.best] == [2, 6]
+    (end,) = (record for record in records if isinstance(record, StageEnded))
+    assert (end.epochs, end.kept) == (7, 6)
+    assert differing(weights(run), load_file(run.folder / "best" / "stage-1-00006.safetensors")) == set()
+    scripted(monkeypatch, *({"pos": value} for value in (0.3, 0.2, 0.1)))
+    make("early", stage(epochs=9, score_every=2, patience=2), watch=records.append)
+    assert (records[-1].epochs, records[-1].stopped_early) == (6, True), "patience counts epochs that were scored"
+
+
 def test_scores_of_nothing_do_not_run_out_of_patience(
     make: Callable[..., polyhead.Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

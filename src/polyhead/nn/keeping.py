@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
+from polyhead.files import sized
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.cache import Cache, raw
 from polyhead.nn.encoder import Encoder
@@ -108,11 +109,11 @@ class _Keeper:
         try:
             if not self.cache.make_room(size, self.used):
                 self.tell(
-                    f"the frozen layers' outputs for {count} are not kept: they take {_shown(size)}, "
+                    f"the frozen layers' outputs for {count} are not kept: they take {sized(size)}, "
                     f"which is more than {self.cache.folder} may or can hold"
                 )
                 return None
-            self.tell(f"the frozen layers' outputs for {count} are computed once and kept: {_shown(size)}")
+            self.tell(f"the frozen layers' outputs for {count} are computed once and kept: {sized(size)}")
             self._write(texts, {names[number]: number for number in lost})
         except (OSError, PolyheadError) as error:  # or another process was faster, and Windows keeps what it reads
             said = error.what if isinstance(error, PolyheadError) else str(error)
@@ -194,9 +195,3 @@ def _halves(encoder: Encoder, level: int, items: Sequence[Pieces]) -> Halves | N
             return encoder.run(inputs, all_layers=False)
 
     return halves if halves.fit(inputs, batch.mask, whole) else None
-
-
-def _shown(size: int) -> str:
-    """A number of bytes as people read it."""
-    unit, name = next((one for one in ((2**30, "GiB"), (2**20, "MiB")) if size >= one[0]), (2**10, "KiB"))
-    return f"{size / unit:.1f} {name}"

@@ -10,7 +10,9 @@ from typing import Any
 
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
+from polyhead.inspection import Inspection, inspect_run
 from polyhead.intervals import Intervals
+from polyhead.reporting.best_page import inspection_sections
 from polyhead.reporting.figures import curves, matrix
 from polyhead.reporting.html import document, picture, table
 from polyhead.scoring import figure, signature_lines, stage_rows
@@ -30,12 +32,17 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     run = Run.open(folder)
     path = Path(output) if output is not None else run.folder / "report.html"
     check_place(path)
-    write_text(path, page(run))
+    write_text(path, page(run, inspect_run(run.folder) if run.scores else {}))
     return path
 
 
-def page(run: Run) -> str:
-    """The page as HTML. Whatever comes from data or recipe is escaped."""
+def page(run: Run, inspected: Mapping[str, Inspection]) -> str:
+    """The page as HTML. Whatever comes from data or recipe is escaped.
+
+    Args:
+        run: The run.
+        inspected: A closer look at its tasks.
+    """
     records = _records(run.folder / "log.jsonl")
     main = run.main_figures
     name = escape(run.folder.resolve().name)
@@ -46,8 +53,14 @@ def page(run: Run) -> str:
         *_stages(run, main),
         *_learning(records, main),
         *_cosines(records),
+        *(line for found in inspected.values() for line in _closer(found)),
     ]
     return document(run.folder.resolve().name, body)
+
+
+def _closer(found: Inspection) -> Iterator[str]:
+    yield f"<h2>{escape(found.task)}, looked at closely</h2>"
+    yield from inspection_sections(found)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from polyhead.calibration import keep_temperature
 from polyhead.data.braces import files_of
 from polyhead.data.dataset import SPLITS
 from polyhead.data.forms import Form, Written, write_forms
+from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.files import fingerprint, read_json, write_json
 from polyhead.inspection import Inspection, inspect_run
@@ -25,13 +26,16 @@ from polyhead.nn.precision import choose_precision, find_device
 from polyhead.predict import Annotator
 from polyhead.study.claim import claimed
 from polyhead.study.held import HELD, gives_chances
-from polyhead.study.learn import FIGURES
+from polyhead.study.learn import FIGURES, Order
 from polyhead.study.pool import SIZE, check_pool, choose
 from polyhead.study.queue import Outcome, run_all, workers
-from polyhead.study.study import RUNS, Result, Study
+from polyhead.study.study import MODEL, RUNS, Result, Study
 from polyhead.study.suspects import Suspects, explain_missing, gather, has_cleanlab, parts_of
 from polyhead.study.ways import Lesson, part
 from polyhead.training.prepare import load_datasets, prepare_tasks
+
+PARTS = "parts"
+"""The folder in a study's for the runs that look for label errors; those that answer its question are beside it."""
 
 CHOICE = "to-label"
 """What the names of files with texts to label begin with."""
@@ -86,11 +90,11 @@ class Best:
 
 
 def best_run(known: Study) -> tuple[Result, str] | None:
-    """The best of a study's finished runs, and the split that says so: dev where the study scores on test, so that its
-    figure on test does not flatter it."""
+    """The best of a study's finished runs whose model is still there, and the split that says so: dev where the study
+    scores on test, so that its figure on test does not flatter it."""
     task = known.question.recipe.make_tasks()[known.question.target]
     sign = -1 if task.lower_is_better else 1
-    results = known.results
+    results = [result for result in known.results if (known.folder / RUNS / result.key / MODEL).is_dir()]
     on_dev = known.question.scored != "dev" and all(result.curve for result in results)
 
     def worth(result: Result) -> tuple[float, int]:
@@ -180,7 +184,7 @@ def _suspects(
     finished = _learnt(known, lessons, on, at_once, tell)
     if not finished:
         return None
-    return gather(known.folder, known.folder / RUNS, finished, task, datasets[task.data].splits["train"])
+    return gather(known.folder, known.folder / PARTS, finished, task, datasets[task.data].splits["train"])
 
 
 def _says_chances(folder: Path, target: str) -> bool:
@@ -191,21 +195,20 @@ def _learnt(
     known: Study, lessons: Sequence[Lesson], on: str, at_once: int | None, tell: Callable[[str], object]
 ) -> list[Lesson]:
     """The runs of the parts, trained as far as they are not finished; those that failed are left out, and told."""
-    runs = known.folder / RUNS
-    chains = {lesson.key: lesson for lesson in lessons}
-    for lesson in lessons:
-        before = lesson.before
-        while before is not None:
-            chains = {before.key: before, **chains}
-            before = before.before
+    places = {lesson.key: known.folder / PARTS / lesson.key for lesson in lessons}
     outcomes: dict[str, Outcome] = {
-        key: read_json(runs / key / FIGURES) for key in chains if (runs / key / FIGURES).exists()
+        key: read_json(place / FIGURES) for key, place in places.items() if (place / FIGURES).exists()
     }
-    left = [lesson for key, lesson in chains.items() if key not in outcomes]
+    left = [lesson for lesson in lessons if lesson.key not in outcomes]
     if left:
-        tell(
-            f"label errors are looked for with {len(lessons)} parts of the training split: {len(left)} trainings to do"
-        )
+        parts = f"{len(lessons)} parts of the training split"
+        tell(f"label errors are looked for in {parts}: {counted(len(left), 'training')} to do")
+        before = [lesson.before for lesson in left[:1] if lesson.before is not None]  # the same for all
+        ready = {one.key: {} for one in before if known.has_model(one)}
+
+        def order(lesson: Lesson) -> Order:
+            place = places.get(lesson.key)
+            return known.order(lesson) if place is None else replace(known.order(lesson), folder=place, part=True)
 
         def done(lesson: Lesson, outcome: Outcome) -> None:
             outcomes[lesson.key] = outcome
@@ -213,8 +216,10 @@ def _learnt(
 
         count = at_once or max(1, (os.cpu_count() or 1) // known.threads)
         with workers(on, count, known.threads) as here:
-            run_all(left, known.order, here, done, outcomes)
-    return [lesson for lesson in lessons if (runs / lesson.key / HELD).exists() and "error" not in outcomes[lesson.key]]
+            run_all([*(one for one in before if one.key not in ready), *left], order, here, done, {**ready, **outcomes})
+    return [
+        lesson for lesson in lessons if (places[lesson.key] / HELD).exists() and "error" not in outcomes[lesson.key]
+    ]
 
 
 def _choice(known: Study, folder: Path, pool: Path, size: int, tell: Callable[[str], object]) -> Choice:

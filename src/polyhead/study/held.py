@@ -69,6 +69,9 @@ def keep_held(folder: Path, target: str) -> None:
         folder: The run, whose recipe has ``fold`` for the target's dataset.
         target: The task.
     """
+    if (folder / HELD).exists():
+        _drop_weights(folder)
+        return
     recipe = load_recipe(folder / "recipe.toml")
     device = find_device("auto")
     model = load_model(folder).to(device).use(choose_precision(device))
@@ -97,7 +100,11 @@ def keep_held(folder: Path, target: str) -> None:
             chances=np.concatenate(chances) if chances else np.zeros((0, 1), dtype=np.float32),
             choices=np.asarray(task.choices(), dtype=np.str_),
         )
-    for name in ("model", "best", "checkpoints", "features"):
+    _drop_weights(folder)
+
+
+def _drop_weights(folder: Path) -> None:
+    for name in ("model", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from polyhead.errors import PolyheadError
 from polyhead.files import read_json, whole, write_json
 from polyhead.intervals import Answered
+from polyhead.model import BEST
 
 FIGURES, PARTS = "study.json", "study.npz"
 """The files of a run's folder that say what it was worth, and what each example contributed to that."""
@@ -32,6 +33,7 @@ class Order:
         target: The task that is asked about.
         split: What it is scored on.
         threads: How many a run computes with; the same for all runs of a study, as the last bits depend on it.
+        again: Whether the run was finished, but its model was deleted and is wanted, so that it is trained once more.
         part: Whether it learns without a part of the target's training split, to say what it would make of that.
     """
 
@@ -41,6 +43,7 @@ class Order:
     target: str
     split: str
     threads: int
+    again: bool = False
     part: bool = False
 
 
@@ -58,14 +61,16 @@ def learn(order: Order) -> dict[str, Any]:
 
     torch.set_num_threads(order.threads)
     done = order.folder / FIGURES
+    if order.again:
+        shutil.rmtree(order.folder, ignore_errors=True)
     try:
         if not done.exists():
             start = time.perf_counter()
-            if not order.part:
+            if not (order.part and (order.folder / HELD).exists()):  # which is kept before the weights go
                 _train(order)
-            elif not (order.folder / HELD).exists():  # which is kept before the weights go
-                _train(order)
+            if order.part:
                 keep_held(order.folder, order.target)
+            shutil.rmtree(order.folder / BEST, ignore_errors=True)  # the weights of tasks apart, which none asks for
             write_json(done, _said(order, time.perf_counter() - start))
         return read_json(done)
     except PolyheadError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from polyhead.data.text import counted
 from polyhead.errors import PolyheadError, nearest
-from polyhead.files import check_place, read_json, write_json, write_text
+from polyhead.files import bytes_in, check_place, read_json, sized, write_json, write_text
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.study.claim import LOCK, claimed
 from polyhead.study.effects import Contributions
@@ -22,7 +24,6 @@ from polyhead.study.learn import FIGURES, PARTS, Order
 from polyhead.study.queue import Outcome, run_all, workers
 from polyhead.study.ways import (
     FROZEN,
-    PART,
     SCRATCH,
     TUNED,
     Lesson,
@@ -33,6 +34,7 @@ from polyhead.study.ways import (
     ways_of,
     work,
 )
+from polyhead.tasks import Task
 from polyhead.training.prepare import load_datasets, prepare_tasks
 
 STUDY, RECIPE, RESULTS, RUNS = "study.json", "recipe.toml", "results.jsonl", "runs"
@@ -44,6 +46,15 @@ MOST_SIZES = 5
 
 LEAST = 10
 """The smallest size by default."""
+
+MODEL = "model"
+"""The folder of a run that holds what it learnt."""
+
+MENTIONED = 2**30
+"""From so many bytes on it is said what a study will take on disk."""
+
+KEEP = ("all", "best")
+"""Which models stay: of all runs; or of the best run of each way, and of what others begin from."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,7 @@ class Study:
         asked: What was asked so far, call by call.
         threads: How many each run computes with.
         outcomes: What each finished lesson said, by its key.
+        keep: Which models stay, one of ``KEEP``.
     """
 
     folder: Path
@@ -93,6 +105,7 @@ class Study:
     asked: list[Asked]
     threads: int = 1
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    keep: str = "all"
 
     @cached_property
     def points(self) -> list[Point]:
@@ -159,10 +172,54 @@ class Study:
     def order(self, lesson: Lesson) -> Order:
         """What to ask a process for."""
         runs = self.folder / RUNS
-        recipe = lesson.recipe_in(runs)
-        question = self.question
-        part = lesson.name.startswith(PART)
-        return Order(runs / lesson.key, recipe, self.folder, question.target, question.scored, self.threads, part)
+        return Order(
+            folder=runs / lesson.key,
+            recipe=lesson.recipe_in(runs),
+            base=self.folder,
+            target=self.question.target,
+            split=self.question.scored,
+            threads=self.threads,
+            again=lesson.key in self.outcomes and not self.has_model(lesson),
+        )
+
+    def has_model(self, lesson: Lesson) -> bool:
+        """Whether a run's model is there."""
+        return (self.folder / RUNS / lesson.key / MODEL).is_dir()
+
+    def read_outcomes(self) -> list[Lesson]:
+        """Read what the finished runs said.
+
+        Returns:
+            The lessons that are to be learnt: those that are not finished, and what they begin from where its model is
+            gone; each after what it begins from.
+        """
+        todo: list[Lesson] = []
+        wanted: set[str] = set()
+        for lesson in reversed(self.lessons):  # those that begin from others first
+            path = self.folder / RUNS / lesson.key / FIGURES
+            if path.exists():
+                self.outcomes[lesson.key] = read_json(path, "figures", "seconds", "curve")
+            if not path.exists() or (lesson.key in wanted and not self.has_model(lesson)):
+                todo.append(lesson)
+                wanted |= {lesson.before.key} if lesson.before else set()
+        return todo[::-1]
+
+    def drop_models(self, left: Iterable[Lesson]) -> None:
+        """Delete the models that ``keep`` does not ask for.
+
+        Args:
+            left: The lessons that are not finished, which may begin from others.
+        """
+        if self.keep == "all":
+            return
+        sign = -1 if self.lower_is_better else 1
+        rising = sorted(self.results, key=lambda result: sign * result.figures[self.metric])
+        kept = {result.way: result.key for result in rising}.values()
+        begun = {lesson.before.key for lesson in left if lesson.before}
+        for lesson in self.lessons:
+            source = self.question.target not in lesson.recipe["tasks"]  # of any size's run
+            if not source and lesson.key in self.outcomes and lesson.key not in {*kept, *begun}:
+                shutil.rmtree(self.folder / RUNS / lesson.key / MODEL, ignore_errors=True)
 
     def remaining_seconds(self, lessons: Sequence[Lesson]) -> float | None:
         """How long lessons will take one after another, from what finished ones of their kind took; ``None`` where none
@@ -185,6 +242,7 @@ class Study:
             "target": question.target,
             "scored": question.scored,
             "threads": self.threads,
+            "keep": self.keep,
             "asked": [asdict(asked) for asked in self.asked],
             "metric": self.metric,
             "examples": dict(question.counts),
@@ -194,7 +252,16 @@ class Study:
     @cached_property
     def metric(self) -> str:
         """The name of the target's main figure."""
-        return self.question.recipe.make_tasks()[self.question.target].metric
+        return self._task.metric
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether less of the main figure is better."""
+        return self._task.lower_is_better
+
+    @cached_property
+    def _task(self) -> Task:
+        return self.question.recipe.make_tasks()[self.question.target]
 
     def write_results(self) -> None:
         """Write a line for each result."""
@@ -218,6 +285,7 @@ def study(
     on: str = "local",
     at_once: int | None = None,
     threads: int = 1,
+    keep: str = "all",
     tell: Callable[[str], object] = lambda _: None,
 ) -> Study:
     """Train a target in several ways, on several numbers of examples, with several seeds; see what transfer bought.
@@ -236,12 +304,15 @@ def study(
         on: ``local`` or ``ray``.
         at_once: How many processes on this machine; by default as many as it has processors.
         threads: How many threads a run computes with.
+        keep: ``all`` models, or those of the ``best`` run of each way and of the sources.
         tell: Called with each note.
 
     Raises:
         PolyheadError: The recipe, the target, a way or a size is wrong, or the folder belongs to another question.
     """
     folder = Path(output)
+    if keep not in KEEP:
+        raise PolyheadError(f"There is no way {keep!r} to keep models.", remedy=f"Take {' or '.join(KEEP)}.")
     check_place(folder, folder=True)
     question = ask(load_recipe(recipe), target, tell)
     chosen = list(ways) if ways else [SCRATCH, FROZEN, TUNED, *(f"from:{source}" for source in question.sources)]
@@ -250,6 +321,7 @@ def study(
     wished = Asked(chosen, sizes_of(question, sizes), list(dict.fromkeys(seeds)))
     with claimed(folder):
         known = _open(folder, question, threads)
+        known.keep = keep
         if wished not in known.asked:
             known.asked.append(wished)
         write_text(folder / RECIPE, question.recipe.to_toml())
@@ -340,24 +412,21 @@ def _open(folder: Path, question: Question, threads: int) -> Study:
 
 def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], object]) -> None:
     """Train what is not finished; results are written after each run."""
-    lessons = []
-    for lesson in known.lessons:
-        path = known.folder / RUNS / lesson.key / FIGURES
-        if path.exists():
-            known.outcomes[lesson.key] = read_json(path, "figures", "seconds", "curve")
-        else:
-            lessons.append(lesson)
+    lessons = known.read_outcomes()
     known.write_results()
+    known.drop_models(lessons)
     count = at_once or max(1, (os.cpu_count() or 1) // known.threads)
     began = time.monotonic()
     finished = len(known.lessons) - len(lessons)
     also = f"; {finished:,} more are finished" if finished else ""
     tell(f"{len(known.points):,} runs are asked for; {len(lessons):,} trainings to do, {count} at a time{also}")
-    if not lessons:
-        return
+    if strangers := _strangers(known):
+        tell(f"{counted(strangers, 'finished run')} of another recipe or other data in {known.folder} left out")
     left = {lesson.key: lesson for lesson in lessons}
+    weighed = False
 
     def done(lesson: Lesson, outcome: Outcome) -> None:
+        nonlocal weighed
         known.outcomes[lesson.key] = outcome
         del left[lesson.key]
         known.write_results()
@@ -365,10 +434,33 @@ def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obj
         seconds = known.remaining_seconds(list(left.values()))
         rest = "" if not left or seconds is None else f"; {len(left):,} left, about {_minutes(seconds / count)}"
         tell(f"{lesson.name}: {said}{rest}")
+        if not weighed and "error" not in outcome:
+            weighed = True
+            for note in _room(known, lesson, len(left)):
+                tell(note)
+        known.drop_models(left.values())
 
-    with workers(on, count, known.threads) as here:
-        run_all(lessons, known.order, here, done, known.outcomes)
-    tell(f"finished in {_minutes(time.monotonic() - began)}")
+    if lessons:
+        ready = {key: outcome for key, outcome in known.outcomes.items() if key not in left}
+        with workers(on, count, known.threads) as here:
+            run_all(lessons, known.order, here, done, ready)
+        tell(f"finished in {_minutes(time.monotonic() - began)}")
+
+
+def _strangers(known: Study) -> int:
+    """How many finished runs are in the folder that the present recipe and data would not give."""
+    keys = {lesson.key for lesson in known.lessons}
+    return sum(path.parent.name not in keys for path in known.folder.glob(f"{RUNS}/*/{FIGURES}"))
+
+
+def _room(known: Study, lesson: Lesson, left: int) -> Iterator[str]:
+    """What the models of a study take on disk, where that is worth a word."""
+    each = bytes_in(known.folder / RUNS / lesson.key)
+    free = shutil.disk_usage(known.folder).free
+    if known.keep != "all" or not left or each * left < min(MENTIONED, free):
+        return
+    remedy = "" if each * left < free else "; too little: give --keep best"
+    yield f"a run takes {sized(each)} on disk, {left:,} more about {sized(each * left)}; {sized(free)} are free{remedy}"
 
 
 def _score_of(outcome: Mapping[str, Any], metric: str) -> str:

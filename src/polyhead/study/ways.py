@@ -272,7 +272,9 @@ def _target(
     question: Question, way: str, size: int, seed: int, *, before: Lesson | None = None, fresh: tuple[str, ...] = ()
 ) -> Lesson:
     """The target alone."""
-    stage = _carried(question.stage, CARRIED) | {"epochs": question.epochs(size, MORE_EPOCHS.get(way, 1.0))}
+    epochs = question.epochs(size, MORE_EPOCHS.get(way, 1.0))
+    stage = _carried(question.stage, CARRIED) | {"epochs": epochs}
+    stage["score_every"] = max(1, epochs // question.stage.epochs)  # dev is large beside few examples
     if way == FROZEN:
         stage |= {"freeze": "encoder", "head_learning_rate": max(FROZEN_RATE, stage["head_learning_rate"])}
     if way == LORA:

@@ -104,12 +104,12 @@ class Progress:
         self.step += 1
         self.words += words
 
-    def end_epoch(self, losses: Mapping[str, float], *, better: bool) -> None:
-        """Take note of the end of an epoch."""
+    def end_epoch(self, losses: Mapping[str, float], *, scored: bool, better: bool) -> None:
+        """Take note of the end of an epoch; one that was not scored is none to lose patience over."""
         self.history.append(dict(losses))
         self.epoch, self.batch = self.epoch + 1, 0
         self.losses, self.words, self.seconds = {}, 0, 0.0
-        self.waited = 0 if better else self.waited + 1
+        self.waited = 0 if better else self.waited + scored
 
     def end_stage(self, scores: Scores) -> None:
         """Take note of the end of a stage."""

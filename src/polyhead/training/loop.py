@@ -291,10 +291,11 @@ class Training:
         progress = self.progress
         assert self.optimizer is not None
         epoch = progress.epoch + 1
+        due = epoch % stage.score_every == 0 or epoch == stage.epochs
         with self.optimizer.averaged(self.model) as weights:
             self._see_that_it_stays(weights)
             start = time.perf_counter()
-            scores = self._score(tasks)
+            scores = self._score(tasks) if due else {}
             seconds = time.perf_counter() - start
             mean = mean_score(scores, self.model.tasks)
             better = self._note_best(stage, epoch, scores, mean, plain_weights(self.model, weights))
@@ -313,7 +314,7 @@ class Training:
         )
         if better or stage.keep == "last":
             progress.scored = scores
-        progress.end_epoch(losses, better=better)
+        progress.end_epoch(losses, scored=due, better=better)
         self.weighting.begin_epoch(progress.history)
         return record
 

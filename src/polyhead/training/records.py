@@ -64,13 +64,13 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class EpochEnded:
-    """An epoch is over and the dev splits are scored.
+    """An epoch is over, and the dev splits are scored if that was due.
 
     Attributes:
         stage: The stage's name.
         epoch: Counted from 1.
         losses: Each task's mean loss over the epoch's steps.
-        scores: On the dev splits; empty if there are none.
+        scores: On the dev splits; empty if there are none, or none was due.
         main: The name of each task's main figure.
         mean: The mean of the tasks' main figures.
         best: Whether the mean is the stage's best so far.
