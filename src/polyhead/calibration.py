@@ -10,6 +10,7 @@ confidence less 0 or 1), and the negative log likelihood of gold.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from polyhead.data.example import Prediction
 from polyhead.files import read_json, write_json
 from polyhead.model import Model, model_folder
 from polyhead.nn.batch import cut_batches
+from polyhead.nn.precision import autocast
 from polyhead.nn.tempered import COOLEST, HOTTEST
 from polyhead.predict import BUDGET, answer
 from polyhead.scoring import Gold
@@ -165,6 +167,13 @@ def by_batches(model: Model, gold: Gold) -> Iterator[list[int]]:
         yield batch.tolist()
 
 
+@contextmanager
+def asking(model: Model) -> Iterator[None]:
+    """Where a model's heads are asked: without gradients, in its precision."""
+    with torch.inference_mode(), autocast(model.encoder.device, model.precision):
+        yield
+
+
 def surprise(model: Model, name: str, gold: Gold) -> tuple[Floats, Floats]:
     """The negative log likelihood of each example's gold at each temperature of ``GRID``, (examples, temperatures), and
     over how many units each is a sum, (examples,); 0 for examples that the task can learn nothing from."""
@@ -176,8 +185,8 @@ def surprise(model: Model, name: str, gold: Gold) -> tuple[Floats, Floats]:
         known = [i for i, target in enumerate(targets) if target is not None]
         if not known:
             continue
-        encoding = model.encoding(model.encoder.collate([gold.items[i] for i in rows]), name, known)
-        with torch.inference_mode():
+        with asking(model):
+            encoding = model.encoding(model.encoder.collate([gold.items[i] for i in rows]), name, known)
             found = head.surprise(encoding, [targets[i] for i in known], GRID.tolist())
         places = [rows[i] for i in known]
         losses[places] = found.double().numpy(force=True)

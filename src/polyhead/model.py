@@ -224,9 +224,8 @@ class Model(nn.Module):
             return self.head(name).measure(self._read(encoding, name, range(len(batch))), targets)
 
     def encoding(self, batch: Batch, name: str, rows: Sequence[int]) -> Encoding:
-        """What a task's head reads of some examples of a batch, by their place there, without gradients."""
-        with torch.inference_mode(), autocast(self.encoder.device, self.precision):
-            return self._read(self._encode(batch.to(self.encoder.device), [name]), name, rows)
+        """What a task's head reads of some examples of a batch, by their place there."""
+        return self._read(self._encode(batch.to(self.encoder.device), [name]), name, rows)
 
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""

@@ -143,10 +143,31 @@ def look_at_best(
         if inspection is None:
             return None
         if inspection.calibration is not None:
-            keep_temperature(folder, target, inspection.calibration.temperature)
+            head = known.question.table["tasks"][target].get("head_of", target)
+            keep_temperature(folder, head, inspection.calibration.temperature)
         errors = _suspects(known, run, on, at_once, tell) if suspects else None
-        choice = None if pool is None else _choice(known, folder, Path(pool), pool_size, tell)
-    return Best(run, chosen_on, inspection, errors, choice)
+    best = Best(run, chosen_on, inspection, errors)
+    return best if pool is None else replace(best, choice=choose_texts(known, best, pool, pool_size, tell))
+
+
+def choose_texts(
+    known: Study, best: Best, pool: str | Path, size: int = SIZE, tell: Callable[[str], object] = lambda _: None
+) -> Choice:
+    """Choose the texts of a pool to label next, and write them into the study's folder.
+
+    Args:
+        known: The study.
+        best: Its best run, whose model says how sure it is.
+        pool: A file with texts without labels.
+        size: How many to choose.
+        tell: Called with each note.
+
+    Raises:
+        PolyheadError: The pool cannot be read, or has nothing to choose from.
+    """
+    see_pool(Path(pool), size)
+    with claimed(known.folder):
+        return _choice(known, known.folder / RUNS / best.run.key, Path(pool), size, tell)
 
 
 def see_pool(path: Path, size: int) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from polyhead.calibration import by_batches
+from polyhead.calibration import asking, by_batches
 from polyhead.data import load_dataset
 from polyhead.data.stream import folded
 from polyhead.errors import PolyheadError
@@ -137,8 +136,8 @@ def _chances(model: Model, name: str, gold: Gold, most: int) -> list[NDArray[np.
         known = [i for i, target in enumerate(targets) if target is not None]
         if not known:
             continue
-        encoding = model.encoding(model.encoder.collate([gold.items[i] for i in rows]), name, known)
-        with torch.inference_mode():
+        with asking(model):
+            encoding = model.encoding(model.encoder.collate([gold.items[i] for i in rows]), name, known)
             each = head.chances(encoding, [targets[i] for i in known])
         for i, one in zip(known, each, strict=True):
             found[rows[i]] = one.astype(np.float32)

@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from polyhead.annotate import spec_for, unlabelled
-from polyhead.calibration import by_batches
+from polyhead.calibration import asking, by_batches
 from polyhead.data import Dataset, Example
 from polyhead.data.example import Prediction, Spans
 from polyhead.data.readers import suffix_format
@@ -245,8 +244,8 @@ def _answered(
     found: dict[int, tuple[Prediction, float, NDArray[Any]]] = {}
     for rows in by_batches(model, gold):
         batch = model.encoder.collate([gold.items[i] for i in rows])
-        encoding = model.encoding(batch, name, range(len(rows)))
-        with torch.inference_mode():
+        with asking(model):
+            encoding = model.encoding(batch, name, range(len(rows)))
             given = task.answer(head, encoding)
             doubts = [doubt_of(one) for one in given]
             if isinstance(given[0].value, Spans) and gives_chances(type(head)):

@@ -45,6 +45,9 @@ MEANINGS = {
 PART = "part-"
 """What the names of runs begin with that learn without a part of the target's training split."""
 
+PART_EPOCHS = 0.6
+"""What share of a way's epochs they have: to tell a wrong label takes less than the last points of a score."""
+
 WHOLE = "-whole"
 """The end of the name that the target's dataset has for tasks that read all of it."""
 
@@ -264,7 +267,8 @@ def part(question: Question, way: str, number: int, parts: int, seed: int) -> Le
     if not isinstance(spec.get("dev"), float):
         spec.pop("dev", None)  # nothing is chosen on it, so that it only takes time
     spec["fold"] = f"{number}/{parts}"
-    recipe = {**whole.recipe, "data": {**whole.recipe["data"], data: spec}}
+    stages = [stage | {"epochs": max(1, round(PART_EPOCHS * stage["epochs"]))} for stage in whole.recipe["stages"]]
+    recipe = {**whole.recipe, "data": {**whole.recipe["data"], data: spec}, "stages": stages}
     return replace(whole, name=f"{PART}{_slug(way)}-{number}", recipe=recipe)
 
 
