@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
 SHARE, TENTH = 0.05, 0.1

@@ -307,8 +307,8 @@ def study(
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
     from polyhead.study import answers, look_at_best, run_study
-    from polyhead.study.best import see_pool
-    from polyhead.study.view import show_answers, show_best
+    from polyhead.study.best import choose_texts, see_pool
+    from polyhead.study.view import show_answers, show_best, show_choice
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
@@ -330,9 +330,11 @@ def study(
     found = answers(made)
     if found is not None:
         show_answers(found)
-        best = look_at_best(made, pool=pool, pool_size=pool_size, suspects=suspects, on=on, at_once=at_once, tell=_tell)
+        best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=_tell)
         if best is not None:
             show_best(best)
+        if best is not None and pool is not None:
+            show_choice(choose_texts(made, best, pool, pool_size, _tell))
     for point, error in made.failures:
         _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
 

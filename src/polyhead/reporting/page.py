@@ -10,7 +10,7 @@ from typing import Any
 
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
-from polyhead.inspection import Inspection, inspect_run
+from polyhead.inspection import inspect_run
 from polyhead.intervals import Intervals
 from polyhead.reporting.best_page import inspection_sections
 from polyhead.reporting.figures import curves, matrix
@@ -32,17 +32,12 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     run = Run.open(folder)
     path = Path(output) if output is not None else run.folder / "report.html"
     check_place(path)
-    write_text(path, page(run, inspect_run(run.folder) if run.scores else {}))
+    write_text(path, page(run))
     return path
 
 
-def page(run: Run, inspected: Mapping[str, Inspection]) -> str:
-    """The page as HTML. Whatever comes from data or recipe is escaped.
-
-    Args:
-        run: The run.
-        inspected: A closer look at its tasks.
-    """
+def page(run: Run) -> str:
+    """The page as HTML. Whatever comes from data or recipe is escaped."""
     records = _records(run.folder / "log.jsonl")
     main = run.main_figures
     name = escape(run.folder.resolve().name)
@@ -53,14 +48,23 @@ def page(run: Run, inspected: Mapping[str, Inspection]) -> str:
         *_stages(run, main),
         *_learning(records, main),
         *_cosines(records),
-        *(line for found in inspected.values() for line in _closer(found)),
+        *_closer(run),
     ]
     return document(run.folder.resolve().name, body)
 
 
-def _closer(found: Inspection) -> Iterator[str]:
-    yield f"<h2>{escape(found.task)}, looked at closely</h2>"
-    yield from inspection_sections(found)
+def _closer(run: Run) -> Iterator[str]:
+    """A closer look at each task; a run whose data or model is gone has none, and the page says why."""
+    if not run.scores:
+        return
+    try:
+        inspected = inspect_run(run.folder)
+    except PolyheadError as error:
+        yield f'<p class="note">Its answers could not be looked at closely: {escape(error.what)}</p>'
+        return
+    for name, found in inspected.items():
+        yield f"<h2>{escape(name)}, looked at closely</h2>"
+        yield from inspection_sections(found)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

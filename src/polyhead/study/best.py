@@ -238,9 +238,8 @@ def _learnt(
         count = at_once or max(1, (os.cpu_count() or 1) // known.threads)
         with workers(on, count, known.threads) as here:
             run_all([*(one for one in before if one.key not in ready), *left], order, here, done, {**ready, **outcomes})
-    return [
-        lesson for lesson in lessons if (places[lesson.key] / HELD).exists() and "error" not in outcomes[lesson.key]
-    ]
+    finished = [lesson for lesson in lessons if "error" not in outcomes[lesson.key]]
+    return [lesson for lesson in finished if (places[lesson.key] / HELD).exists()]
 
 
 def _choice(known: Study, folder: Path, pool: Path, size: int, tell: Callable[[str], object]) -> Choice:

@@ -114,10 +114,8 @@ def choice_words(choice: Choice) -> str:
         if choice.same
         else "Then it is a dataset of its own, since the target's format cannot hold it."
     )
-    return (
-        f"{counted(choice.texts, 'text')} of {choice.read:,} in {choice.pool}{out}, unsure and unlike each other, are in "
-        f"{choice.path}. {filled} {back}"
-    )
+    chosen = f"{counted(choice.texts, 'text')} of {choice.read:,} in {choice.pool}{out}"
+    return f"{chosen}, unsure and unlike each other, are in {choice.path}. {filled} {back}"
 
 
 def best_words(best: Best) -> Iterator[str]:

@@ -6,8 +6,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from polyhead.study.answers import Answers
-from polyhead.study.best import Best
-from polyhead.study.best_words import best_words
+from polyhead.study.best import Best, Choice
+from polyhead.study.best_words import best_words, choice_words
 from polyhead.study.words import estimate_words, headline, needed_words, verdict_words, way_name
 from polyhead.views import show
 
@@ -33,6 +33,11 @@ def show_best(best: Best) -> None:
     show("The best run:")
     for sentence in best_words(best):
         show(f"  {sentence}")
+
+
+def show_choice(choice: Choice) -> None:
+    """Which texts to label next."""
+    show(f"  {choice_words(choice)}")
 
 
 def _scores(found: Answers) -> Table:
