@@ -92,6 +92,28 @@ def test_draws_with_one_seed_lie_within_each_other(tmp_path: Path) -> None:
     assert len(texts(whole, "train")) == 45 and whole.notes[1:] == ["train is the first 45 examples (limit)"]
 
 
+def test_folds_are_parts_that_have_nothing_in_common(tmp_path: Path) -> None:
+    made(tmp_path, table(23), "a.csv")
+
+    def left(**fields: object) -> list[str | None]:
+        return texts(load_dataset("d", DataSpec(train="a.csv", **fields), tmp_path, {"label": str}), "train")
+
+    everything = left()
+    out = [[text for text in everything if text not in left(fold=f"{part}/5")] for part in range(1, 6)]
+    assert sorted(map(len, out)) == [4, 4, 5, 5, 5]
+    assert sorted(text for part in out for text in part if text) == sorted(text for text in everything if text)
+    assert left(fold="2/5") == [text for text in everything if text not in out[1]], "in their order"
+    assert len(left(fold="1/2", limit=10, draw=3)) == 5 and set(left(fold="1/2", limit=10, draw=3)) < set(everything)
+    specs = [DataSpec(train="a.csv", fold=fold) for fold in (None, "1/5", "2/5")]
+    prints = {load_dataset("d", spec, tmp_path, {"label": str}).fingerprint for spec in specs}
+    assert len(prints) == 3
+    with pytest.raises(PolyheadError, match="23 training examples cannot be cut into 24 parts"):
+        left(fold="1/24")
+    for wrong in ("0/2", "3/2", "1/1", "2", "a/b", "1/2/3", ""):
+        with pytest.raises(ValidationError, match="is no part of several"):
+            DataSpec(train="a.csv", fold=wrong)
+
+
 def test_scheme_does_not_depend_on_the_limit(tmp_path: Path) -> None:
     made(tmp_path, "a\tB-X\n\na\tI-X\n\na\tI-X\n", "train.conll")
     spec = DataSpec(train="train.conll", layers=["words", "ner"], limit=1)

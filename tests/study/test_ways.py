@@ -9,7 +9,7 @@ import pytest
 
 from polyhead.errors import PolyheadError
 from polyhead.recipe import make_recipe
-from polyhead.study.ways import MOST_TIMES, Lesson, Question, check_ways, lesson, points, ways_of, work
+from polyhead.study.ways import MOST_TIMES, Lesson, Question, check_ways, lesson, part, points, ways_of, work
 
 TABLE: dict[str, Any] = {
     "data": {
@@ -146,3 +146,25 @@ def test_nothing_is_chosen_on_what_is_scored() -> None:
     on_dev = Question(plain.recipe, "mood", 3000, (), {}, {}, scored="dev")
     assert [stage["keep"] for stage in lesson(plain, "own", 100, 1).recipe["stages"]] == ["best", "best"]
     assert [stage["keep"] for stage in lesson(on_dev, "own", 100, 1).recipe["stages"]] == ["last", "last"]
+
+
+def test_parts_are_runs_that_lack_one_each() -> None:
+    """The same way with all examples but the part, fewer epochs, and nothing to score; joint ways are fine-tuned."""
+    asked = question("pos")
+    whole = lesson(asked, "fine-tuned", asked.whole, 3)
+    found = [part(asked, "fine-tuned", number, 4, 3) for number in (1, 2, 3, 4)]
+    assert len({one.key for one in found}) == 4
+    for number, one in enumerate(found, 1):
+        spec = one.recipe["data"]["ud"]
+        assert spec["fold"] == f"{number}/4" and not {"dev", "test", "limit"} & spec.keys()
+        assert 1 <= one.recipe["stages"][0]["epochs"] < whole.recipe["stages"][0]["epochs"]
+        assert one.recipe["tasks"] == whole.recipe["tasks"]
+    assert [one.recipe for one in found] == [part(asked, "joint", n, 4, 3).recipe for n in (1, 2, 3, 4)]
+    after = part(asked, "from:mood", 1, 4, 3)
+    assert after.before is not None and after.before == lesson(asked, "from:mood", asked.whole, 3).before
+
+
+def test_a_held_out_share_of_dev_stays_held_out() -> None:
+    data = {"said": {"train": "said.tsv", "layers": ["text", "mood"], "dev": 0.1, "test": "t.tsv"}}
+    asked = question(data=data, tasks={"mood": TABLE["tasks"]["mood"]})
+    assert part(asked, "fine-tuned", 1, 2, 1).recipe["data"]["said"]["dev"] == 0.1

@@ -161,7 +161,7 @@ class DataSpec(BaseModel):
     @classmethod
     def _part(cls, value: str | None) -> str | None:
         """A part of at least two."""
-        found = _FOLD.fullmatch(value or "1/2")
+        found = _FOLD.fullmatch("1/2" if value is None else value)
         if not found or not 1 <= int(found[1]) <= int(found[2]) or int(found[2]) < 2:
             raise ValueError(f"{value!r} is no part of several; write 2/5 for the second of five")
         return value

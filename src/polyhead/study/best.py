@@ -194,6 +194,9 @@ def _suspects(
     if task.kind is not float and not _says_chances(known.folder / RUNS / run.key, question.target):
         tell(f"label errors are not looked for: tasks.{task.name} gives no probabilities of labels")
         return None
+    if question.recipe.data[task.data].fold is not None:
+        tell(f"label errors are not looked for: data.{task.data} lacks a part already (fold)")
+        return None
     if not has_cleanlab():
         explain_missing(tell)
         return None
