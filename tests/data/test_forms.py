@@ -11,8 +11,9 @@ from polyhead.data import DataSpec, Example, load_dataset
 from polyhead.data.example import Labels, Prediction, Span, Spans, Text, Tree, WordLabels
 from polyhead.data.forms import Form, Written, write_forms
 
-WORDS = ("Ann", "Lee", "saw", "Rome")
-SPANS = Spans([Span(0, 2, "PER"), Span(3, 4, "LOC")])
+WORDS = ("Ann", "Lee", "saw", "Rome", "York")
+SPANS = Spans([Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")])
+NONE: dict[str, str] = {}
 ODD = 'a "b", <i>c</i> & d'
 
 
@@ -26,9 +27,9 @@ def written(
     spec: DataSpec,
     layer: str,
     given: list[tuple[Example, Prediction]],
-    keys: dict[str, str] | None = None,
+    keys: dict[str, str] = NONE,
 ) -> Written:
-    return write_forms(folder / "to-label", Form(spec, folder / spec.files("train")[0], layer, keys or {}), given)
+    return write_forms(folder / "to-label", Form(spec, folder / spec.files("train")[0], layer, keys), given)
 
 
 def together(folder: Path, spec: DataSpec, found: Written, kinds: dict[str, type]) -> list[Example]:
@@ -77,25 +78,26 @@ def test_pairs_and_several_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["IOB2", "BIOES", "IOB1"])
 def test_spans_have_the_scheme_of_the_dataset(tmp_path: Path, scheme: str) -> None:
     tags = {
-        "IOB2": ("B-PER", "I-PER", "O", "B-LOC"),
-        "BIOES": ("B-PER", "E-PER", "O", "S-LOC"),
-        "IOB1": ("I-PER", "I-PER", "O", "I-LOC"),
+        "IOB2": ("B-PER", "I-PER", "O", "B-LOC", "B-LOC"),
+        "BIOES": ("B-PER", "E-PER", "O", "S-LOC", "S-LOC"),
+        "IOB1": ("I-PER", "I-PER", "O", "I-LOC", "B-LOC"),
     }[scheme]
     content = "".join(f"{word}\t{tag}\n" for word, tag in zip(WORDS, tags, strict=True)) + "\n"
     spec = DataSpec(train=made(tmp_path, "a.conll", content), layers=["words", "names"])
-    found = written(tmp_path, spec, "names", [(Example(words=WORDS), Prediction(SPANS, (0.9, 0.8)))])
+    found = written(tmp_path, spec, "names", [(Example(words=WORDS), Prediction(SPANS, (0.9, 0.8, 0.7)))])
     examples = together(tmp_path, spec, found, {"names": Spans})
     assert found.filled and [example.layers["names"] for example in examples] == [SPANS, SPANS]
 
 
 def test_conllu_holds_columns_trees_comments_and_keys(tmp_path: Path) -> None:
     rows = "".join(f"{i}\t{word}\t_\tX\t_\t_\t{i - 1}\tdep\t_\tNER=O\n" for i, word in enumerate(WORDS, 1))
-    content = f"# mood = x\n{rows.replace('0\tdep', '0\troot')}\n"
+    rooted = rows.replace("0\tdep", "0\troot")
+    content = f"# mood = x\n{rooted}\n"
     spec = DataSpec(train=made(tmp_path, "a.conllu", content), comments={"mood": "mood"}, misc={"names": "NER"})
-    tree = Tree((3, 1, 0, 3), ("nsubj", "flat", "root", "obj"))
-    values = {"tree": tree, "upos": WordLabels(["A", "B", "C", "D"]), "mood": "x", "names": SPANS}
+    tree = Tree((3, 1, 0, 3, 4), ("nsubj", "flat", "root", "obj", "flat"))
+    values = {"tree": tree, "upos": WordLabels("ABCDE"), "mood": "x", "names": SPANS}
     for layer, value in values.items():
-        sure = 0.5 if isinstance(value, str) else (0.5,) * (2 if layer == "names" else 4)
+        sure = 0.5 if isinstance(value, str) else (0.5,) * (3 if layer == "names" else 5)
         given = [(Example(words=WORDS, text=" ".join(WORDS)), Prediction(value, sure))]
         found = written(tmp_path, spec, layer, given, {"names": "NER"})
         kinds = {layer: type(value)}

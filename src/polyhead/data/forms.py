@@ -118,24 +118,27 @@ def _sentence(kind: str, form: Form, example: Example, answer: Prediction) -> st
 
 
 def _with_scheme(form: Form, given: Sequence[tuple[Example, Prediction]]) -> list[tuple[Example, Prediction]]:
-    """Spans as tags, if the dataset's own are BIOES; its readers take those that are written else."""
+    """Spans as tags of the dataset's own scheme, so that its files can be read together."""
     if not isinstance(given[0][1].value, Spans):
         return list(given)
     read = list(read_raw(form.train, form.spec, {form.layer: Spans}))
-    if recognise(read, form.layer, form.spec.scheme).scheme != "BIOES":
-        return list(given)
+    scheme = recognise(read, form.layer, form.spec.scheme).scheme
     return [
-        (example, Prediction(_bioes(answer.value, len(example.words)), ()))
+        (example, Prediction(_tags(answer.value, len(example.words), scheme), ()))
         for example, answer in given
         if isinstance(answer.value, Spans)
     ]
 
 
-def _bioes(spans: Spans, n: int) -> WordLabels:
+def _tags(spans: Spans, n: int, scheme: str) -> WordLabels:
+    """The tags of spans under IOB2, BIOES or IOB1."""
     tags = list(to_tags(spans, n))
     for start, end, label in spans:
         joined = f"-{label}" if label else ""
-        tags[end - 1] = ("S" if end - start == 1 else "E") + joined
+        if scheme == "BIOES":
+            tags[end - 1] = ("S" if end - start == 1 else "E") + joined
+        elif scheme == "IOB1" and not (start and tags[start - 1][1:] == joined):
+            tags[start] = "I" + joined  # B is for a span that follows one of its own label at once
     return WordLabels(tags)
 
 
