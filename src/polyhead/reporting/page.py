@@ -8,11 +8,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from polyhead.drawing.figures import curves, matrix
+from polyhead.drawing.html import document, picture, table
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.intervals import Intervals
-from polyhead.reporting.figures import curves, matrix
-from polyhead.reporting.html import document, picture, table
 from polyhead.scoring import figure, signature_lines, stage_rows
 from polyhead.training.run import Run
 

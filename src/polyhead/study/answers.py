@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
+from polyhead.drawing.figures import Picture
+from polyhead.scoring import within
 from polyhead.study.curves import Curve, Forecast, Needed, curves, forecast, needed
 from polyhead.study.effects import Contributions, Estimate, difference, holm, mean
 from polyhead.study.study import Result, Study
-from polyhead.study.ways import FROM, SCRATCH, TUNED
+from polyhead.study.ways import SCRATCH, TUNED
 
 TIMES_MORE = (2, 5, 10)
 """For how many times the largest size the curve foretells."""
@@ -38,6 +40,12 @@ class Verdict:
     estimate: Estimate
     p: float
     better: bool = True
+
+    def turned(self) -> Verdict:
+        """The same with the two ways in the other order."""
+        one = self.estimate
+        estimate = replace(one, value=-one.value, low=-one.high, high=-one.low)
+        return replace(self, first=self.second, second=self.first, estimate=estimate)
 
     @property
     def called(self) -> bool:
@@ -96,7 +104,11 @@ class Answers:
         verdicts: Between all ways of a size.
         saved: Against training from scratch, and against fine-tuning.
         minutes: Until what the slowest learner ends with, at the largest size.
-        curves, forecasts: By way.
+        curves: By way; where less of the figure is better, of its negative.
+        forecasts: By way, of the figure itself.
+        learning: For each way the minutes of training, the mean figure on dev after each epoch at the largest size, and
+            the least and the most of it over seeds.
+        took: The minutes of a run of each way and size, with all that it begins from.
     """
 
     target: str
@@ -111,11 +123,43 @@ class Answers:
     minutes: list[Minutes]
     curves: dict[str, Curve]
     forecasts: dict[str, Forecast]
+    learning: dict[str, list[tuple[float, float, float, float]]]
+    took: dict[tuple[str, int], float]
 
-    def gain_from(self, source: str, size: int) -> Verdict | None:
-        """What learning a source first brings beside fine-tuning; an entry of the transfer matrix."""
-        wanted = {TUNED, FROM + source}
-        return next((test for test in self.verdicts if test.size == size and {test.first, test.second} == wanted), None)
+    @property
+    def sign(self) -> int:
+        """-1 where less of the figure is better, else 1."""
+        return -1 if self.lower_is_better else 1
+
+    def best(self, size: int) -> str:
+        """The way with the best mean at a size."""
+        here = [way for way in self.ways if (way, size) in self.means]
+        return max(here, key=lambda way: self.sign * self.means[way, size].value)
+
+    def base(self, size: int) -> str:
+        """What transfer is measured against at a size: training from scratch, or else fine-tuning."""
+        here = [way for way in self.ways if (way, size) in self.means]
+        return next((way for way in (SCRATCH, TUNED) if way in here), here[0])
+
+    def picture(self, name: str) -> Picture:
+        """A picture that shows itself in a notebook.
+
+        Args:
+            name: ``learning``, ``saved``, ``minutes``, ``transfer`` or ``forecast``.
+
+        Raises:
+            PolyheadError: There is no such picture, or nothing to draw, or matplotlib is not installed.
+        """
+        from polyhead.study.pictures import draw  # which imports this module
+
+        return draw(self, name)
+
+    def between(self, first: str, second: str, size: int) -> Verdict | None:
+        """The test of two ways, turned so that its estimate is what the second has more; ``None`` if there is none."""
+        for test in self.verdicts:
+            if test.size == size and {test.first, test.second} == {first, second}:
+                return test if test.first == first else test.turned()
+        return None
 
 
 def answers(study: Study) -> Answers | None:
@@ -127,20 +171,32 @@ def answers(study: Study) -> Answers | None:
     task = study.question.recipe.make_tasks()[study.question.target]
     runs = _by_way(study, results, order)
     found = curves(_rising(runs, lower=task.lower_is_better))
+    metric, lower = study.metric, task.lower_is_better
     return Answers(
         target=study.question.target,
-        metric=study.metric,
+        metric=metric,
         scored=study.question.scored,
-        lower_is_better=task.lower_is_better,
+        lower_is_better=lower,
         ways=list(runs),
         sizes=sorted({result.size for result in results}),
-        means={(way, size): mean(list(of.values())) for way, sizes in runs.items() for size, of in sizes.items()},
-        verdicts=_verdicts(runs, better=not task.lower_is_better),
+        means={
+            (way, size): _possible(metric, mean(list(of.values())))
+            for way, sizes in runs.items()
+            for size, of in sizes.items()
+        },
+        verdicts=_verdicts(runs, metric, better=not lower),
         saved=_saved(found),
-        minutes=_minutes(results, lower=task.lower_is_better),
+        minutes=_minutes(results, lower=lower),
         curves=found,
-        forecasts={way: one for way, curve in found.items() if (one := _forecast(curve))},
+        forecasts={way: one for way, curve in found.items() if (one := _forecast(curve, metric, lower=lower))},
+        learning=_learning(results),
+        took=_took(results),
     )
+
+
+def _possible(metric: str, one: Estimate, least: float = 0.0) -> Estimate:
+    """An estimate whose interval ends where its figure does."""
+    return replace(one, low=within(metric, one.low, least), high=within(metric, one.high, least))
 
 
 def _by_way(
@@ -166,10 +222,10 @@ def _rising(runs: Runs, *, lower: bool) -> Runs:
     }
 
 
-def _verdicts(runs: Runs, *, better: bool) -> list[Verdict]:
+def _verdicts(runs: Runs, metric: str, *, better: bool) -> list[Verdict]:
     """All pairs of ways at each size, with ps raised for their number."""
     found = [
-        (first, second, size, estimate)
+        (first, second, size, _possible(metric, estimate, -1.0))
         for first, second in combinations(runs, 2)
         for size in sorted(set(runs[first]) & set(runs[second]))
         if (estimate := difference(runs[first][size], runs[second][size])) is not None
@@ -215,6 +271,39 @@ def _minutes(results: Sequence[Result], *, lower: bool) -> list[Minutes]:
     ]
 
 
-def _forecast(curve: Curve) -> Forecast | None:
+def _learning(results: Sequence[Result]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """At the largest size, epoch by epoch while all seeds of a way are still learning."""
+    largest = max(result.size for result in results)
+    found = {}
+    for way in dict.fromkeys(result.way for result in results):
+        runs = [result.curve for result in results if (result.way, result.size) == (way, largest) and result.curve]
+        epochs = min(map(len, runs), default=0)
+        if epochs:
+            table = np.array([run[:epochs] for run in runs])  # (seeds, epochs, seconds and score)
+            minutes, scores = table[:, :, 0].mean(0) / 60, table[:, :, 1]
+            found[way] = list(
+                zip(*(part.tolist() for part in (minutes, scores.mean(0), scores.min(0), scores.max(0))), strict=True)
+            )
+    return found
+
+
+def _took(results: Sequence[Result]) -> dict[tuple[str, int], float]:
+    found: dict[tuple[str, int], list[float]] = {}
+    for result in results:
+        found.setdefault((result.way, result.size), []).append(result.seconds / 60)
+    return {place: float(np.mean(minutes)) for place, minutes in found.items()}
+
+
+def _forecast(curve: Curve, metric: str, *, lower: bool) -> Forecast | None:
+    """What is foretold of the figure itself; the curve's is the negative where less is better, and at best 0."""
     largest = int(curve.sizes[-1])
-    return forecast(curve, [times * largest for times in TIMES_MORE], best=max(1.0, float(curve.values.max())))
+    best = 0.0 if lower else max(1.0, float(curve.values.max()))
+    one = forecast(curve, [times * largest for times in TIMES_MORE], best=best)
+    if one is None:
+        return None
+    if lower:
+        tested = None if one.tested is None else -one.tested
+        values, low, high = ([-value for value in part] for part in (one.values, one.high, one.low))
+        one = replace(one, values=values, low=low, high=high, tested=tested, seen=-one.seen)
+    ends = [[within(metric, value) for value in part] for part in (one.values, one.low, one.high)]
+    return replace(one, values=ends[0], low=ends[1], high=ends[2])
