@@ -17,8 +17,14 @@ WAYS = ("scratch", "frozen", "fine-tuned", "joint", "joint-fine-tuned", "from:po
 SIZES = (50, 100, 200, 500, 5000)
 
 STARTS = {
-    "scratch": 0.0, "frozen": 0.55, "fine-tuned": 0.6, "joint": 1.5, "joint-fine-tuned": 1.2,
-    "from:pos": 1.3, "from:entities": 0.7, "from:syntax": -0.6,
+    "scratch": 0.0,
+    "frozen": 0.55,
+    "fine-tuned": 0.6,
+    "joint": 1.5,
+    "joint-fine-tuned": 1.2,
+    "from:pos": 1.3,
+    "from:entities": 0.7,
+    "from:syntax": -0.6,
 }
 """The log odds of a right answer at the smallest size; by default those of fine-tuning."""
 
@@ -38,7 +44,7 @@ def simulate(
     target: str = "mood",
     unfinished: int = 0,
 ) -> Study:
-    """A study of a classification task; the last ``unfinished`` runs are not there, the one before ended in an error."""
+    """A study of a classification task; the last ``unfinished`` runs are missing, the one before failed."""
     data = runs.write_data(folder / "files")
     recipe = runs.write_recipe(data, Path("minilm"), "[[stages]]\nepochs = 8\n", tasks=tasks)
     question = ask(load_recipe(recipe), target, lambda _: None)

@@ -19,7 +19,7 @@ a { color: #0b4f9e; }
 .lead { font-size: 1.2rem; line-height: 1.45; margin: 0 0 1rem; }
 .warning { border-left: 0.3rem solid #1a1a1a; padding: 0.4rem 0.8rem; background: #f4f4f4; }
 .note, figcaption { color: #4d4d4d; font-size: 0.9rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(13.5rem, 1fr)); gap: 0.8rem; margin: 1.2rem 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 0.8rem; margin: 1.2rem 0; }
 .tiles > div { border: 1px solid #c8c8c8; border-radius: 0.4rem; padding: 0.6rem 0.8rem; }
 .tiles dt { color: #4d4d4d; font-size: 0.9rem; }
 .tiles dd { margin: 0; font-size: 0.9rem; }
@@ -33,6 +33,8 @@ thead th { border-bottom: 1px solid #767676; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 tbody th { font-weight: 500; }
 caption { text-align: left; color: #4d4d4d; font-size: 0.9rem; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 100vw - 2rem); }
+tbody th { min-width: 7rem; max-width: 16rem; }
 .figures td { white-space: nowrap; }
 td small { display: block; color: #4d4d4d; font-size: 0.82em; }
 .scroll { overflow-x: auto; }
@@ -85,8 +87,8 @@ def section(name: str, title: str, body: Iterable[str]) -> str:
         title: Plain text.
         body: HTML.
     """
-    inner = "\n".join(body)
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>\n{inner}\n</section>'
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return "\n".join([f'<section id="{name}" aria-labelledby="{name}-title">', heading, *body, "</section>"])
 
 
 def jumps(places: Sequence[tuple[str, str]]) -> str:
@@ -121,26 +123,18 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         rows: The first cell of each is its name. What follows a line break in a cell stands below, in small type.
     """
     top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(
-        "<tr>"
-        + "".join(_row_head(cell) if i == 0 else f"<td>{_cell(cell)}</td>" for i, cell in enumerate(row))
-        + "</tr>"
-        for row in rows
-    )
+    body = "".join(f"<tr>{''.join(_cell(cell, head=i == 0) for i, cell in enumerate(row))}</tr>" for row in rows)
     # Whoever has no mouse scrolls by the keyboard, for which the box must be reachable and have a name.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="figures">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption><span>{escape(caption)}</span></caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def _row_head(cell: str) -> str:
-    return f'<th scope="row">{_cell(cell)}</th>'
-
-
-def _cell(cell: str) -> str:
+def _cell(cell: str, *, head: bool) -> str:
     first, _, rest = cell.partition("\n")
-    return escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
+    inner = escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
+    return f'<th scope="row">{inner}</th>' if head else f"<td>{inner}</td>"
 
 
 def picture(svg: str, caption: str, *, narrow: str | None = None, told: str | None = None) -> str:

@@ -19,7 +19,7 @@ class Saving:
         few: The smaller number.
         many: The larger one; ``None`` if it is beyond all that there is.
         low, high: The interval of ``many``; ``None`` likewise.
-        said: What stands beside it.
+        said: What stands beside it, as :func:`polyhead.drawing.figures.shown` gives it.
     """
 
     name: str
@@ -56,7 +56,7 @@ def draw_savings(rows: Sequence[Saving], xlabel: str, most: float, *, narrow: bo
         if row.high is None and row.many is not None:
             axes.plot([high], [place], marker=">", color="0.55", markersize=6)
         axes.annotate(
-            short(row.said), (1.0, place), (0, 9), xycoords=("axes fraction", "data"), textcoords="offset points",
+            row.said, (1.0, place), (0, 9), xycoords=("axes fraction", "data"), textcoords="offset points",
             ha="right", va="center", fontsize=8.5,
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [short(row.name) for row in rows])

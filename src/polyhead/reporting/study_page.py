@@ -29,16 +29,16 @@ from polyhead.study.words import (
 PAGE = "report.html"
 
 HOW = (
-    "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and all "
-    "ways see the same draws.",
-    "Intervals are for 95 in 100, over seeds and test examples together (a two-way layout with random seeds and examples, "
-    "Satterthwaite's degrees of freedom); of two ways the difference is taken on the same examples and seeds. Figures that "
-    "lie between 0 and 1 have intervals within that.",
-    "Tests are corrected for their number (Holm 1979): of all studies without any difference, at most one in twenty calls "
-    "one.",
+    "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and "
+    "all ways see the same draws.",
+    "Intervals are for 95 in 100, over seeds and test examples together (a two-way layout with random seeds and "
+    "examples, Satterthwaite's degrees of freedom); of two ways the difference is taken on the same examples and "
+    "seeds. Figures that lie between 0 and 1 have intervals within that.",
+    "Tests are corrected for their number (Holm 1979): of all studies without any difference, at most one in twenty "
+    "calls one.",
     "Numbers of examples are read off the curves, which are lines over the logarithm of the size, made never to fall.",
-    "Minutes of training are those of the last run of a way, on the machine that it ran on; what it begins from, such as a "
-    "source learnt first, is counted in the table of minutes in all.",
+    "Minutes of training are those of the last run of a way, on the machine that it ran on; what it begins from, such "
+    "as a source learnt first, is counted in the table of minutes in all.",
 )
 """How the figures came about."""
 
@@ -95,8 +95,8 @@ def _unfinished(study: Study) -> Iterator[str]:
     left = points - len(study.results) - failed
     if left:
         yield (
-            f'<p class="warning">Unfinished: {points - left:,} of {points:,} runs. The figures are what there is so far. '
-            "Give the same command again to go on, and load this page anew to see more.</p>"
+            f'<p class="warning">Unfinished: {points - left:,} of {points:,} runs. The figures are what there is so '
+            "far. Give the same command again to go on, and load this page anew to see more.</p>"
         )
     if failed:
         many = "1 run ended in an error" if failed == 1 else f"{failed:,} runs ended in an error"
@@ -118,35 +118,26 @@ def _cards(found: Answers) -> Iterator[tuple[str, str, str]]:
     first, last = found.sizes[0], found.sizes[-1]
     for size in dict.fromkeys((first, last)):
         best = found.best(size)
-        one = estimate_words(found, found.means[best, size])
-        yield (
-            f"Highest with {size_name(size)}",
-            figure(found.metric, found.means[best, size].value),
-            (f"{found.metric}, {way_name(best)} {one[one.index('(') :]}"),
-        )
+        value, _, ends = estimate_words(found, found.means[best, size]).partition(" (")
+        which = "Lowest" if found.lower_is_better else "Highest"
+        yield f"{which} with {size_name(size)}", value, f"{found.metric}, {way_name(best)} ({ends}"
     best, base = found.best(first), found.base(first)
     for one in found.saved:
         if (one.way, one.size, one.other) == (best, first, base):
             many = one.needed.value
-            value = "more than all" if many is None else f"{many / one.size:.1f} times"
-            about = f"{way_name(base)} needs {needed_words(one.needed)} for what {way_name(best)} has with {one.size:,}"
-            yield "Labels saved", value if many is None or not one.needed.below else "none for sure", about
-    more = found.forecasts.get(found.best(last))
+            value = "more than all" if many is None else "none" if one.needed.below else f"{many / first:.1f} times"
+            about = f"{way_name(base)} needs {needed_words(one.needed)} for what {way_name(best)} has with {first:,}"
+            yield "Labels saved", value, about
+    best = found.best(last)
+    more = found.forecasts.get(best)
     if more is not None:
-        gain = more.values[0] - found.means[found.best(last), last].value
+        gain = signed(found.metric, more.values[0] - found.means[best, last].value)
         ends = f"{figure(found.metric, more.low[0])} to {figure(found.metric, more.high[0])}"
-        yield (
-            "Twice as many labels",
-            signed(found.metric, gain),
-            f"{way_name(found.best(last))}, to {figure(found.metric, more.values[0])} ({ends})",
-        )
+        yield "Twice as many labels", gain, f"{way_name(best)}, to {figure(found.metric, more.values[0])} ({ends})"
     if found.verdicts:
         called = sum(test.called for test in found.verdicts)
-        yield (
-            "Sure differences",
-            f"{called:,} of {len(found.verdicts):,}",
-            "pairs of ways at a size that the data can tell apart",
-        )
+        about = "pairs of ways at a size that the data can tell apart"
+        yield "Sure differences", f"{called:,} of {len(found.verdicts):,}", about
 
 
 def _shown(found: Answers, draw: Callable[[Answers], Picture | None]) -> Iterator[str]:
@@ -194,5 +185,6 @@ def _forecast(found: Answers) -> Iterator[str]:
     ]
     if tested:
         last = f"{found.sizes[-1]:,}"
-        yield f"<p>How far to trust it: from the smaller sizes it foretells for {last}: {escape('; '.join(tested))}.</p>"
+        said = f"How far to trust it: from the smaller sizes it foretells for {last}: {'; '.join(tested)}."
+        yield f"<p>{escape(said)}</p>"
     yield made.html()

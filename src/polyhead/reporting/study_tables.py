@@ -95,10 +95,9 @@ def _tests(found: Answers) -> Iterator[str]:
         test = found.between(first, second, size)
         if test is None:
             return ""
-        said = "cannot tell" if test.winner is None else f"{way_name(test.winner)} better"
-        return (
-            f"{signed(found.metric, test.estimate.value)}, {said}\n{change_ends(found, test.estimate)}; p {_p(test.p)}"
-        )
+        mark = "? cannot tell" if test.winner is None else "▲ second" if test.winner == second else "▼ first"
+        change = signed(found.metric, test.estimate.value)
+        return f"{change} {mark}\n{change_ends(found, test.estimate)}; p {_p(test.p)}"
 
     rows = [
         [f"{way_name(first)} → {way_name(second)}", *cells]
@@ -107,8 +106,8 @@ def _tests(found: Answers) -> Iterator[str]:
     ]
     many = f"{len(found.verdicts):,} test{'s'[: len(found.verdicts) != 1]}"
     caption = (
-        f"what the second way has more in {found.metric}, with its 95 % interval; p is corrected for {many}. “cannot tell” "
-        "means that the data cannot tell the two apart"
+        f"what the second way has more in {found.metric}, which is better, and a 95 % interval; p is corrected "
+        f"for {many}. “cannot tell”: the data cannot tell the two apart"
     )
     yield table(caption, ["ways", *(f"{size:,}" for size in found.sizes)], rows)
 
@@ -133,8 +132,8 @@ def _forecasts(found: Answers) -> Iterator[str]:
     last = f"{found.sizes[-1]:,}"
     head = ["way", *(f"{size:,}" for size in sizes), f"{last}, foretold", f"{last}, seen"]
     caption = (
-        f"{found.metric} by a power law through each way's curve, with its 95 % interval; the last two columns say how well "
-        "the smaller sizes foretell the largest one"
+        f"{found.metric} by a power law through each way's curve, with its 95 % interval; the last two columns say how "
+        "well the smaller sizes foretell the largest one"
     )
     yield table(caption, head, rows)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from polyhead.drawing.figures import Picture
+from polyhead.drawing.figures import Picture, short
 from polyhead.drawing.lines import Line, Plot, Point, draw_lines
 from polyhead.drawing.rows import Gain, Saving, draw_gains, draw_savings
 from polyhead.errors import PolyheadError, nearest
 from polyhead.scoring import figure, scale, signed
 from polyhead.study.answers import Answers, Saved
 from polyhead.study.effects import Estimate
-from polyhead.study.ways import TUNED
+from polyhead.study.ways import SCRATCH, TUNED
 from polyhead.study.words import estimate_words, learns_from_tasks, needed_words, saved_words, way_name
 
 
@@ -74,6 +74,7 @@ def saved(found: Answers) -> Picture | None:
     """How many examples others need for what the best way has; ``None`` where there is nobody to compare with."""
     shown = [one for one in found.saved if one.way == found.best(one.size)]
     shown = [one for one in shown if one.size < found.sizes[-1]] or shown
+    shown.sort(key=lambda one: (one.other != SCRATCH, one.size))
     if not shown:
         return None
     rows = [
@@ -82,8 +83,8 @@ def saved(found: Answers) -> Picture | None:
     xlabel = "training examples"
     most = float(found.sizes[-1])
     caption = (
-        "Filled: how many examples the best way of a size has. Open: how many the other needs for as much, with its 95 % "
-        "interval in grey; an arrow is more than all"
+        "Filled: how many examples the best way of a size has. Open: how many another way needs for as much, with its "
+        "95 % interval in grey; an arrow is more than all"
     )
     told = " ".join(f"With {one.size:,}, {way_name(one.way)}: {saved_words(one)}" for one in shown)
     wide, narrow = (draw_savings(rows, xlabel, most, narrow=one) for one in (False, True))
@@ -109,8 +110,8 @@ def transfer(found: Answers) -> Picture | None:
     columns = [f"{size:,}" for size in found.sizes]
     wide, narrow = (draw_gains(rows, columns, cells, narrow=one) for one in (False, True))
     caption = (
-        f"What {found.target} gains beside {way_name(TUNED)} alone, by the number of its examples. ▲ helps, ▼ and a frame: "
-        "negative transfer, it harms; ? the data cannot tell"
+        f"What {found.target} gains beside {way_name(TUNED)} alone, by the number of its examples. ▲ helps; ▼ and a "
+        "frame mark negative transfer, which harms; ? the data cannot tell"
     )
     return Picture(wide, narrow, caption, "; ".join(told))
 
@@ -167,7 +168,7 @@ def _row(one: Saved) -> str:
 
 def _factor(one: Saved) -> str:
     """How many times as many examples the other needs."""
-    many = one.needed.value
+    many, other = one.needed.value, short(way_name(one.other))
     if many is None or one.needed.below:
-        return f"{way_name(one.other)}: {needed_words(one.needed)}"
-    return f"{way_name(one.other)}: {many / one.size:.1f} times as many"
+        return f"{other}: {needed_words(one.needed)}"
+    return f"{other}: {many / one.size:.1f} times"
