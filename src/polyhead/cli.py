@@ -296,28 +296,36 @@ def study(
 
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
+    from polyhead.reporting.study_page import LivePage
     from polyhead.study import answers, run_study
     from polyhead.study.view import show_answers
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
-    made = run_study(
-        recipe,
-        target,
-        output or Path("studies") / recipe.stem,
-        ways=None if ways is None else [way.strip() for way in ways.split(",")],
-        sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
-        seeds=range(1, seeds + 1),
-        at_once=at_once,
-        threads=threads,
-        on=on,
-        tell=_tell,
-    )
+    page = LivePage(_tell)
+    try:
+        made = run_study(
+            recipe,
+            target,
+            output or Path("studies") / recipe.stem,
+            ways=None if ways is None else [way.strip() for way in ways.split(",")],
+            sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
+            seeds=range(1, seeds + 1),
+            at_once=at_once,
+            threads=threads,
+            on=on,
+            tell=_tell,
+            see=page,
+        )
+    finally:
+        written = page.finish()
     found = answers(made)
     if found is not None:
         show_answers(found)
     for point, error in made.failures:
         _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
+    if written is not None:
+        print(f"\nThe page with pictures: {written}")
 
 
 def _size(text: str) -> int:
@@ -367,12 +375,14 @@ def separate(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(help="A finished run, or a study.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; by default report.html in it.")
     ] = None,
 ) -> None:
     """Write a page about a run: scores, what each stage gained and lost, curves, and how its tasks got on.
+
+    Of a study the page with what its finished runs say so far.
 
     Example: polyhead report runs/first
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -27,6 +29,9 @@ from polyhead.study.words import (
 )
 
 PAGE = "report.html"
+
+PAUSE, IDLE = 20.0, 30.0
+"""While a study runs its page is written anew after so many seconds at least, and so many times what writing took."""
 
 HOW = (
     "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and "
@@ -60,6 +65,45 @@ def study_report(study: Study, output: str | Path | None = None) -> Path:
     check_place(path)
     write_text(path, study_page(study, found))
     return path
+
+
+class LivePage:
+    """Keeps a study's page up to date while it runs, without taking much of the time that the runs need.
+
+    Args:
+        tell: Called with each note.
+    """
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self.tell = tell
+        self.study: Study | None = None
+        self.next = 0.0
+        self.told = False
+
+    def __call__(self, study: Study) -> None:
+        """Write the page, unless it was written shortly before."""
+        self.study = study
+        if study.results and time.monotonic() >= self.next:
+            self.finish()
+
+    def finish(self) -> Path | None:
+        """Write the page as the study is now; ``None`` if no run is finished, or it cannot be, which is told once."""
+        if self.study is None or not self.study.results:
+            return None
+        began = time.monotonic()
+        try:
+            path = study_report(self.study)
+        except PolyheadError as error:
+            if not self.told:
+                self.tell(f"no page is written: {error}")
+            self.told, self.next = True, math.inf
+            return None
+        if not self.told:
+            self.tell(f"what there is so far is in {path}")
+            self.told = True
+        now = time.monotonic()
+        self.next = now + max(PAUSE, IDLE * (now - began))
+        return path
 
 
 def study_page(study: Study, found: Answers) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from polyhead.study.curves import Curve, Forecast, Needed, curves, forecast, nee
 from polyhead.study.effects import Contributions, Estimate, difference, holm, mean
 from polyhead.study.study import Result, Study
 from polyhead.study.ways import SCRATCH, TUNED
+
+if TYPE_CHECKING:
+    import pandas
 
 TIMES_MORE = (2, 5, 10)
 """For how many times the largest size the curve foretells."""
@@ -153,6 +157,24 @@ class Answers:
         from polyhead.study.pictures import draw  # which imports this module
 
         return draw(self, name)
+
+    def to_pandas(self, what: str = "figures") -> pandas.DataFrame:
+        """A table of pandas, with figures as they are, shares from 0 to 1.
+
+        Args:
+            what: ``figures`` for each way and size; ``tests`` of two ways; ``saved`` numbers of examples.
+
+        Raises:
+            PolyheadError: There is no such table, or pandas is not installed.
+        """
+        from polyhead.study.notebook import answers_table
+
+        return answers_table(self, what)
+
+    def _repr_html_(self) -> str:
+        from polyhead.study.notebook import html
+
+        return html(self)
 
     def between(self, first: str, second: str, size: int) -> Verdict | None:
         """The test of two ways, turned so that its estimate is what the second has more; ``None`` if there is none."""

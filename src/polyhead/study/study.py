@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,11 @@ from polyhead.study.ways import (
     work,
 )
 from polyhead.training.prepare import load_datasets, prepare_tasks
+
+if TYPE_CHECKING:
+    import pandas
+
+    from polyhead.study.answers import Answers
 
 try:
     import fcntl
@@ -90,6 +95,7 @@ class Study:
         asked: What was asked so far, call by call.
         threads: How many each run computes with.
         outcomes: What each finished lesson said, by its key.
+        see: Called with the study whenever its results are written.
     """
 
     folder: Path
@@ -97,6 +103,30 @@ class Study:
     asked: list[Asked]
     threads: int = 1
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    see: Callable[[Study], object] = lambda _: None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """A study on disk, finished or not; nothing is trained. See :func:`polyhead.study.opening.open_study`."""
+        from polyhead.study.opening import open_study  # which imports this module
+
+        return open_study(folder)
+
+    def answers(self) -> Answers | None:
+        """What the finished runs say; ``None`` while there is none."""
+        from polyhead.study.answers import answers
+
+        return answers(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each finished run: way, size, seed, each figure, seconds; needs pandas."""
+        from polyhead.study.notebook import runs_table
+
+        return runs_table(self)
+
+    def _repr_html_(self) -> str | None:
+        found = self.answers()
+        return None if found is None else found._repr_html_()
 
     @cached_property
     def points(self) -> list[Point]:
@@ -203,6 +233,7 @@ class Study:
         """Write a line for each result."""
         lines = [json.dumps(asdict(result)) for result in self.results]
         write_text(self.folder / RESULTS, "".join(f"{line}\n" for line in lines))
+        self.see(self)
 
 
 def kind(lesson: Lesson) -> str:
@@ -222,6 +253,7 @@ def study(
     at_once: int | None = None,
     threads: int = 1,
     tell: Callable[[str], object] = lambda _: None,
+    see: Callable[[Study], object] = lambda _: None,
 ) -> Study:
     """Train a target in several ways, on several numbers of examples, with several seeds; see what transfer bought.
 
@@ -240,6 +272,7 @@ def study(
         at_once: How many processes on this machine; by default as many as it has processors.
         threads: How many threads a run computes with.
         tell: Called with each note.
+        see: Called with the study whenever a run is finished.
 
     Raises:
         PolyheadError: The recipe, the target, a way or a size is wrong, or the folder belongs to another question.
@@ -253,6 +286,7 @@ def study(
     wished = Asked(chosen, sizes_of(question, sizes), list(dict.fromkeys(seeds)))
     with _claimed(folder):
         known = _open(folder, question, threads)
+        known.see = see
         if wished not in known.asked:
             known.asked.append(wished)
         write_text(folder / RECIPE, question.recipe.to_toml())
