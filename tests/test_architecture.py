@@ -17,12 +17,25 @@ from polyhead import __all__ as public
 
 ROOT = Path(polyhead.__file__).parent
 ORDER = [
-    *("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "nn", "tasks", "intervals"),
+    *(
+        "version",
+        "errors",
+        "drawing",
+        "files",
+        "hub",
+        "data",
+        "metrics",
+        "text_metrics",
+        "doc",
+        "nn",
+        "tasks",
+        "intervals",
+    ),
     *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
-    *("predict", "scoring", "card", "training", "annotate", "reporting", "views", "demo", "cli", "__main__"),
+    *("predict", "scoring", "card", "training", "annotate", "views", "studies", "reporting", "demo", "cli", "__main__"),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
-WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")
+WITHOUT_TORCH = ("version", "errors", "drawing", "files", "hub", "data", "metrics", "text_metrics", "doc", "cli")
 TASK_TYPES = {
     *("classification", "denoising", "lemmatization", "masked_lm", "ner", "parsing", "regression", "seq2seq"),
     "tagging",

@@ -297,8 +297,8 @@ def study(
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
     from polyhead.reporting.study_page import LivePage
-    from polyhead.study import answers, run_study
-    from polyhead.study.view import show_answers
+    from polyhead.studies import answers, run_study
+    from polyhead.studies.view import show_answers
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")

@@ -15,8 +15,8 @@ from polyhead.files import check_place, write_text
 from polyhead.intervals import Intervals
 from polyhead.reporting.study_page import study_report
 from polyhead.scoring import figure, signature_lines, stage_rows
-from polyhead.study import Study
-from polyhead.study.study import RESULTS
+from polyhead.studies import Study
+from polyhead.studies.study import RESULTS
 from polyhead.training.run import Run
 
 

@@ -14,9 +14,9 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.reporting.study_tables import tables
 from polyhead.scoring import figure, signed
-from polyhead.study import Answers, Study, answers
-from polyhead.study.pictures import foretold, learning, minutes, saved, transfer
-from polyhead.study.words import (
+from polyhead.studies import Answers, Study, answers
+from polyhead.studies.pictures import foretold, learning, minutes, saved, transfer
+from polyhead.studies.words import (
     best_words,
     estimate_words,
     harm_words,

@@ -9,9 +9,9 @@ import numpy as np
 
 from polyhead.drawing.html import table
 from polyhead.scoring import figure, signed
-from polyhead.study import Answers, Study
-from polyhead.study.answers import Minutes
-from polyhead.study.words import change_ends, estimate_words, needed_words, way_name
+from polyhead.studies import Answers, Study
+from polyhead.studies.answers import Minutes
+from polyhead.studies.words import change_ends, estimate_words, needed_words, way_name
 
 
 def tables(study: Study, found: Answers) -> Iterator[str]:

@@ -17,10 +17,10 @@ import numpy as np
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.study.effects import Contributions
-from polyhead.study.learn import FIGURES, PARTS, Order
-from polyhead.study.queue import Outcome, run_all, workers
-from polyhead.study.ways import (
+from polyhead.studies.effects import Contributions
+from polyhead.studies.learn import FIGURES, PARTS, Order
+from polyhead.studies.queue import Outcome, run_all, workers
+from polyhead.studies.ways import (
     FROZEN,
     SCRATCH,
     TUNED,
@@ -37,7 +37,7 @@ from polyhead.training.prepare import load_datasets, prepare_tasks
 if TYPE_CHECKING:
     import pandas
 
-    from polyhead.study.answers import Answers
+    from polyhead.studies.answers import Answers
 
 try:
     import fcntl
@@ -107,20 +107,20 @@ class Study:
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
-        """A study on disk, finished or not; nothing is trained. See :func:`polyhead.study.opening.open_study`."""
-        from polyhead.study.opening import open_study  # which imports this module
+        """A study on disk, finished or not; nothing is trained. See :func:`polyhead.studies.opening.open_study`."""
+        from polyhead.studies.opening import open_study  # which imports this module
 
         return open_study(folder)
 
     def answers(self) -> Answers | None:
         """What the finished runs say; ``None`` while there is none."""
-        from polyhead.study.answers import answers
+        from polyhead.studies.answers import answers
 
         return answers(self)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each finished run: way, size, seed, each figure, seconds; needs pandas."""
-        from polyhead.study.notebook import runs_table
+        from polyhead.studies.notebook import runs_table
 
         return runs_table(self)
 
@@ -264,8 +264,8 @@ def study(
         recipe: The recipe's file: the target, its data, and the source tasks.
         target: The task that the study is about.
         output: The study's folder.
-        ways: See :data:`polyhead.study.ways.MEANINGS`, and ``from:SOURCE``; by default scratch, frozen, fine-tuned and
-            each source first.
+        ways: See :data:`polyhead.studies.ways.MEANINGS`, and ``from:SOURCE``; by default scratch, frozen, fine-tuned
+            and each source first.
         sizes: Numbers of training examples of the target; more than there are means all. By default at most five.
         seeds: Each draws other examples, and trains with other random numbers.
         on: ``local`` or ``ray``.

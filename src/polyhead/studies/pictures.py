@@ -9,10 +9,10 @@ from polyhead.drawing.lines import Line, Plot, Point, draw_lines
 from polyhead.drawing.rows import Gain, Saving, draw_gains, draw_savings
 from polyhead.errors import PolyheadError, nearest
 from polyhead.scoring import figure, scale, signed
-from polyhead.study.answers import Answers, Saved
-from polyhead.study.effects import Estimate
-from polyhead.study.ways import SCRATCH, TUNED
-from polyhead.study.words import estimate_words, learns_from_tasks, needed_words, saved_words, way_name
+from polyhead.studies.answers import Answers, Saved
+from polyhead.studies.effects import Estimate
+from polyhead.studies.ways import SCRATCH, TUNED
+from polyhead.studies.words import estimate_words, learns_from_tasks, needed_words, saved_words, way_name
 
 
 def learning(found: Answers) -> Picture | None:
@@ -125,7 +125,7 @@ PICTURES: dict[str, Callable[[Answers], Picture | None]] = {
     "transfer": transfer,
     "forecast": foretold,
 }
-"""By the names that :meth:`polyhead.study.answers.Answers.picture` knows."""
+"""By the names that :meth:`polyhead.studies.answers.Answers.picture` knows."""
 
 
 def draw(found: Answers, name: str) -> Picture:

@@ -88,7 +88,7 @@ def _train(order: Order) -> None:
 
 def _keep(folder: Path, given: Answered) -> None:
     """Write down what each example contributes."""
-    from polyhead.study.effects import contributions
+    from polyhead.studies.effects import contributions
 
     found = contributions(given)
     with whole(folder / PARTS) as draft, draft.open("wb") as stream:

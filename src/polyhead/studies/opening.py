@@ -7,8 +7,8 @@ from pathlib import Path
 from polyhead.errors import PolyheadError
 from polyhead.files import read_json
 from polyhead.recipe import load_recipe
-from polyhead.study.learn import FIGURES
-from polyhead.study.study import RECIPE, RUNS, STUDY, Asked, Study, ask
+from polyhead.studies.learn import FIGURES
+from polyhead.studies.study import RECIPE, RUNS, STUDY, Asked, Study, ask
 
 
 def open_study(folder: str | Path) -> Study:

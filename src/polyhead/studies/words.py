@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from polyhead.scoring import figure, signed
-from polyhead.study.answers import Answers, Saved
-from polyhead.study.curves import Needed
-from polyhead.study.effects import Estimate
-from polyhead.study.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED
+from polyhead.studies.answers import Answers, Saved
+from polyhead.studies.curves import Needed
+from polyhead.studies.effects import Estimate
+from polyhead.studies.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED
 
 NAMES = {
     SCRATCH: "from scratch",

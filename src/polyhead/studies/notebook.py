@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from polyhead.drawing.html import table
 from polyhead.errors import PolyheadError, nearest
-from polyhead.study.answers import Answers
-from polyhead.study.study import Study
-from polyhead.study.words import estimate_words, headline, more_lines, way_name
+from polyhead.studies.answers import Answers
+from polyhead.studies.study import Study
+from polyhead.studies.words import estimate_words, headline, more_lines, way_name
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +42,7 @@ def runs_table(study: Study) -> pandas.DataFrame:
 
 
 def answers_table(found: Answers, what: str) -> pandas.DataFrame:
-    """See :meth:`polyhead.study.answers.Answers.to_pandas`."""
+    """See :meth:`polyhead.studies.answers.Answers.to_pandas`."""
     if what not in TABLES:
         raise PolyheadError(f"There is no table {what!r} of a study.", remedy=nearest(what, TABLES))
     if what == "figures":

@@ -11,10 +11,10 @@ import numpy as np
 
 from polyhead.drawing.figures import Picture
 from polyhead.scoring import within
-from polyhead.study.curves import Curve, Forecast, Needed, curves, forecast, needed
-from polyhead.study.effects import Contributions, Estimate, difference, holm, mean
-from polyhead.study.study import Result, Study
-from polyhead.study.ways import SCRATCH, TUNED
+from polyhead.studies.curves import Curve, Forecast, Needed, curves, forecast, needed
+from polyhead.studies.effects import Contributions, Estimate, difference, holm, mean
+from polyhead.studies.study import Result, Study
+from polyhead.studies.ways import SCRATCH, TUNED
 
 if TYPE_CHECKING:
     import pandas
@@ -154,7 +154,7 @@ class Answers:
         Raises:
             PolyheadError: There is no such picture, or nothing to draw, or matplotlib is not installed.
         """
-        from polyhead.study.pictures import draw  # which imports this module
+        from polyhead.studies.pictures import draw  # which imports this module
 
         return draw(self, name)
 
@@ -167,12 +167,12 @@ class Answers:
         Raises:
             PolyheadError: There is no such table, or pandas is not installed.
         """
-        from polyhead.study.notebook import answers_table
+        from polyhead.studies.notebook import answers_table
 
         return answers_table(self, what)
 
     def _repr_html_(self) -> str:
-        from polyhead.study.notebook import html
+        from polyhead.studies.notebook import html
 
         return html(self)
 

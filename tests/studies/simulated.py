@@ -10,8 +10,8 @@ import numpy as np
 
 import runs
 from polyhead.recipe import load_recipe
-from polyhead.study.learn import PARTS
-from polyhead.study.study import RUNS, Asked, Study, ask
+from polyhead.studies.learn import PARTS
+from polyhead.studies.study import RUNS, Asked, Study, ask
 
 WAYS = ("scratch", "frozen", "fine-tuned", "joint", "joint-fine-tuned", "from:pos", "from:entities", "from:syntax")
 SIZES = (50, 100, 200, 500, 5000)

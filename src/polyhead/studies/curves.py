@@ -1,7 +1,7 @@
 """Learning curves: what more labels bring, how many of them a way saves, and what still more would bring.
 
 Everything that is read off a curve gets its interval from the same draws: curves as they might as well have come out,
-had the test examples been others and the seeds, too. See :mod:`polyhead.study.effects` for what varies.
+had the test examples been others and the seeds, too. See :mod:`polyhead.studies.effects` for what varies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from polyhead.intervals import LEVEL
-from polyhead.study.effects import Contributions, Spread, spread
+from polyhead.studies.effects import Contributions, Spread, spread
 
 DRAWS = 1000
 FITTED = 200
