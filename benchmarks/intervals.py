@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from polyhead.study.effects import Contributions, difference
+from polyhead.studies.effects import Contributions, difference
 
 Floats = NDArray[np.float64]
 

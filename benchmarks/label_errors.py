@@ -72,10 +72,10 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
 def errors(options: argparse.Namespace, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How many flipped labels are found."""
     from polyhead.recipe import make_recipe
-    from polyhead.study.learn import Order, learn
-    from polyhead.study.study import ask
-    from polyhead.study.suspects import gather, parts_of
-    from polyhead.study.ways import part
+    from polyhead.studies.learn import Order, learn
+    from polyhead.studies.study import ask
+    from polyhead.studies.suspects import gather, parts_of
+    from polyhead.studies.ways import part
     from polyhead.training.prepare import load_datasets, prepare_tasks
 
     bench = corpora() / "bench"
@@ -118,7 +118,7 @@ def pool(options: argparse.Namespace, job: dict[str, Any], folder: Path) -> dict
     """What a model scores that learnt from more labels, chosen in one of two ways."""
     from polyhead.data import load_dataset
     from polyhead.model import load_model
-    from polyhead.study.pool import choose
+    from polyhead.studies.pool import choose
 
     texts, labels = sentences(corpora() / "sst2" / "train.tsv")
     test = corpora() / "sst2" / "test.tsv"

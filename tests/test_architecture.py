@@ -20,6 +20,7 @@ ORDER = [
     *(
         "version",
         "errors",
+        "drawing",
         "files",
         "hub",
         "data",
@@ -40,16 +41,28 @@ ORDER = [
         "training",
         "inspection",
         "annotate",
-        "study",
-        "reporting",
         "views",
+        "studies",
+        "reporting",
         "demo",
         "cli",
         "__main__",
     ),
 ]
 """Each file or folder of the package; it may import those before it, and itself."""
-WITHOUT_TORCH = ("version", "errors", "files", "hub", "data", "metrics", "outcomes", "text_metrics", "doc", "cli")
+WITHOUT_TORCH = (
+    "version",
+    "errors",
+    "drawing",
+    "files",
+    "hub",
+    "data",
+    "metrics",
+    "outcomes",
+    "text_metrics",
+    "doc",
+    "cli",
+)
 TASK_TYPES = {
     *("classification", "denoising", "lemmatization", "masked_lm", "ner", "parsing", "regression", "seq2seq"),
     "tagging",

@@ -20,39 +20,50 @@ if TYPE_CHECKING:
     from polyhead.hub import push
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
+    from polyhead.reporting import report
+    from polyhead.studies.answers import Answers
+    from polyhead.studies.study import Study, study
     from polyhead.training import Run, compare, evaluate, resume, separate, train
 
 __all__ = [
     "Annotator",
+    "Answers",
     "Doc",
     "PolyheadError",
     "Recipe",
     "Run",
     "Sentence",
+    "Study",
     "__version__",
     "compare",
     "evaluate",
     "load",
     "load_recipe",
     "push",
+    "report",
     "resume",
     "separate",
+    "study",
     "train",
 ]
 
 _HOMES = {
     "Annotator": "polyhead.predict",
+    "Answers": "polyhead.studies.answers",
     "Doc": "polyhead.doc",
     "Recipe": "polyhead.recipe",
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
+    "Study": "polyhead.studies.study",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",
     "load_recipe": "polyhead.recipe",
     "push": "polyhead.hub",
+    "report": "polyhead.reporting",
     "resume": "polyhead.training",
     "separate": "polyhead.training",
+    "study": "polyhead.studies.study",
     "train": "polyhead.training",
 }
 

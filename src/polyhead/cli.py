@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -306,37 +307,49 @@ def study(
 
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
-    from polyhead.study import answers, look_at_best, run_study
-    from polyhead.study.best import choose_texts, see_pool
-    from polyhead.study.view import show_answers, show_best, show_choice
+    from polyhead.reporting.study_page import LivePage
+    from polyhead.studies import answers, look_at_best, run_study
+    from polyhead.studies.best import choose_texts, see_pool
+    from polyhead.studies.view import show_answers, show_best, show_choice
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
     if pool is not None:
         see_pool(pool, pool_size)
-    made = run_study(
-        recipe,
-        target,
-        output or Path("studies") / recipe.stem,
-        ways=None if ways is None else [way.strip() for way in ways.split(",")],
-        sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
-        seeds=range(1, seeds + 1),
-        at_once=at_once,
-        threads=threads,
-        on=on,
-        keep=keep,
-        tell=_tell,
-    )
-    found = answers(made)
-    if found is not None:
-        show_answers(found)
-        best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=_tell)
+    page = LivePage(_tell)
+    best = None
+    try:
+        made = run_study(
+            recipe,
+            target,
+            output or Path("studies") / recipe.stem,
+            ways=None if ways is None else [way.strip() for way in ways.split(",")],
+            sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
+            seeds=range(1, seeds + 1),
+            at_once=at_once,
+            threads=threads,
+            on=on,
+            keep=keep,
+            tell=_tell,
+            see=page,
+        )
+        page.finish()
+        found = answers(made)
+        if found is not None:
+            show_answers(found)
+            best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=_tell)
         if best is not None:
             show_best(best)
         if best is not None and pool is not None:
-            show_choice(choose_texts(made, best, pool, pool_size, _tell))
+            choice = choose_texts(made, best, pool, pool_size, _tell)
+            best = replace(best, choice=choice)
+            show_choice(choice)
+    finally:
+        written = page.finish(best)
     for point, error in made.failures:
         _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
+    if written is not None:
+        print(f"\nThe page with pictures: {written}")
 
 
 def _size(text: str) -> int:
@@ -386,12 +399,14 @@ def separate(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    run: Annotated[Path, typer.Argument(help="A finished run, or a study.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; by default report.html in it.")
     ] = None,
 ) -> None:
     """Write a page about a run: scores, what each stage gained and lost, curves, and how its tasks got on.
+
+    Of a study the page with what its finished runs say so far.
 
     Example: polyhead report runs/first
     """

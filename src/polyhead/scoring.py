@@ -34,6 +34,16 @@ def figure(name: str, value: float) -> str:
     return f"{100 * value:.2f}" if name in _SHARES else f"{value:.3f}"
 
 
+def scale(name: str) -> float:
+    """By what a figure is multiplied where it is drawn, so that it stands as :func:`figure` prints it."""
+    return 100.0 if name in _SHARES else 1.0
+
+
+def within(name: str, value: float, least: float = 0.0) -> float:
+    """The end of an interval, put where figures can be: shares lie between 0 and 1, their differences from -1 on."""
+    return min(1.0, max(least, value)) if name in _SHARES else value
+
+
 def stage_rows(stages: Sequence[Mapping[str, Any]], main: Mapping[str, str], blank: str) -> list[list[str]]:
     """What each stage gained and lost: for each task its name, then its main figure after each stage.
 

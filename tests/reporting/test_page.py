@@ -15,8 +15,8 @@ import torch
 import polyhead
 import runs
 from polyhead import PolyheadError
+from polyhead.drawing.figures import matrix
 from polyhead.reporting import report
-from polyhead.reporting.figures import matrix
 
 STAGE = "learning_rate = 0.003\nhead_learning_rate = 0.01\nbatch_pieces = 48\n"
 STAGES = (

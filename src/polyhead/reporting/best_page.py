@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from polyhead.drawing.figures import reliability, scatter
+from polyhead.drawing.html import picture, table
 from polyhead.inspection import Inspection, Slip
-from polyhead.reporting.figures import reliability, scatter
-from polyhead.reporting.html import picture, table
 from polyhead.scoring import figure
-from polyhead.study.best import Best, Choice
-from polyhead.study.best_words import calibration_words, choice_words, label_words, run_words, suspects_words
-from polyhead.study.suspects import Suspect, Suspects
+from polyhead.studies.best import Best, Choice
+from polyhead.studies.best_words import calibration_words, choice_words, label_words, run_words, suspects_words
+from polyhead.studies.suspects import Suspect, Suspects
 
 MOST_LABELS = 40
 """Rows of the table of labels; what is rarer is left to the JSON file."""
@@ -32,7 +32,6 @@ def best_sections(best: Best) -> Iterator[str]:
     Args:
         best: What was found about it.
     """
-    yield "<h2>The best run</h2>"
     yield f"<p>{escape(run_words(best))}</p>"
     yield from inspection_sections(best.inspection, kept=True)
     if best.suspects is not None:

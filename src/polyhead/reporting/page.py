@@ -8,27 +8,32 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from polyhead.drawing.figures import curves, matrix
+from polyhead.drawing.html import document, picture, table
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.inspection import inspect_run
 from polyhead.intervals import Intervals
 from polyhead.reporting.best_page import inspection_sections
-from polyhead.reporting.figures import curves, matrix
-from polyhead.reporting.html import document, picture, table
+from polyhead.reporting.study_page import study_report
 from polyhead.scoring import figure, signature_lines, stage_rows
+from polyhead.studies import Study
+from polyhead.studies.study import RESULTS
 from polyhead.training.run import Run
 
 
 def report(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write a page about a finished run; it loads nothing from elsewhere.
+    """Write a page about a finished run, or a study; it loads nothing from elsewhere.
 
     Args:
-        folder: The run.
-        output: The file to write; by default ``report.html`` in the run's folder.
+        folder: The run; or the study, finished or not.
+        output: The file to write; by default ``report.html`` in that folder.
 
     Raises:
         PolyheadError: There is no finished run, its log is damaged, or matplotlib is not installed.
     """
+    if (Path(folder) / RESULTS).exists():
+        return study_report(Study.open(folder), output)
     run = Run.open(folder)
     path = Path(output) if output is not None else run.folder / "report.html"
     check_place(path)

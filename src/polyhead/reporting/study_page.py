@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-import numpy as np
-
+from polyhead.drawing.figures import Picture
+from polyhead.drawing.html import document, jumps, section, tiles
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
-from polyhead.intervals import LEVEL
 from polyhead.reporting.best_page import best_sections
-from polyhead.reporting.figures import by_size
-from polyhead.reporting.html import document, picture, table
+from polyhead.reporting.study_tables import tables
 from polyhead.scoring import figure, signed
-from polyhead.study import Answers, Best, Study, answers
-from polyhead.study.ways import FROM, TUNED
-from polyhead.study.words import estimate_words, headline, needed_words, saved_words, verdict_words, way_name
+from polyhead.studies import Answers, Best, Study, answers
+from polyhead.studies.pictures import foretold, learning, minutes, saved, transfer
+from polyhead.studies.words import (
+    best_words,
+    estimate_words,
+    harm_words,
+    headline,
+    more_lines,
+    needed_words,
+    saved_words,
+    size_name,
+    way_name,
+)
 
 PAGE = "report.html"
 
+PAUSE, IDLE = 20.0, 30.0
+"""While a study runs its page is written anew after so many seconds at least, and so many times what writing took."""
+
 HOW = (
     "Figures are means over seeds; each seed draws other training examples and trains with other random numbers, and "
-    "all ways see the same draws. Intervals are for 95 in 100, over seeds and test examples together (a two-way layout "
-    "with random seeds and examples, Satterthwaite's degrees of freedom); of two ways the difference is taken on the "
-    "same examples and seeds. Tests are corrected for their number (Holm 1979). Numbers of examples are read off the "
-    "curves, which are lines over the logarithm of the size, made never to fall."
+    "all ways see the same draws.",
+    "Intervals are for 95 in 100, over seeds and test examples together (a two-way layout with random seeds and "
+    "examples, Satterthwaite's degrees of freedom); of two ways the difference is taken on the same examples and "
+    "seeds. Figures that lie between 0 and 1 have intervals within that.",
+    "Tests are corrected for their number (Holm 1979): of all studies without any difference, at most one in twenty "
+    "calls one.",
+    "Numbers of examples are read off the curves, which are lines over the logarithm of the size, made never to fall.",
+    "Minutes of training are those of the last run of a way, on the machine that it ran on; what it begins from, such "
+    "as a source learnt first, is counted in the table of minutes in all.",
 )
 """How the figures came about."""
 
 
 def study_report(study: Study, output: str | Path | None = None, best: Best | None = None) -> Path:
-    """Write the page of a study; it loads nothing from elsewhere.
+    """Write the page of a study, finished or not; it loads nothing from elsewhere.
 
     Args:
         study: With at least one finished run.
@@ -51,156 +69,173 @@ def study_report(study: Study, output: str | Path | None = None, best: Best | No
     return path
 
 
+class LivePage:
+    """Keeps a study's page up to date while it runs, without taking much of the time that the runs need.
+
+    Args:
+        tell: Called with each note.
+    """
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self.tell = tell
+        self.study: Study | None = None
+        self.next = 0.0
+        self.told = False
+
+    def __call__(self, study: Study) -> None:
+        """Write the page, unless it was written shortly before."""
+        self.study = study
+        if study.results and time.monotonic() >= self.next:
+            self.finish()
+
+    def finish(self, best: Best | None = None) -> Path | None:
+        """Write the page as the study is now, with a closer look at its best run if there is one.
+
+        Returns:
+            Its path; ``None`` if no run is finished, or it cannot be written, which is told once.
+        """
+        if self.study is None or not self.study.results:
+            return None
+        began = time.monotonic()
+        try:
+            path = study_report(self.study, best=best)
+        except PolyheadError as error:
+            if not self.told:
+                self.tell(f"no page is written: {error}")
+            self.told, self.next = True, math.inf
+            return None
+        if not self.told:
+            self.tell(f"what there is so far is in {path}")
+            self.told = True
+        now = time.monotonic()
+        self.next = now + max(PAUSE, IDLE * (now - began))
+        return path
+
+
 def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
-    """The page as HTML."""
+    """The page as HTML. Whatever comes from data or recipe is escaped."""
     title = f"What did transfer buy for {found.target}?"
+    parts = [
+        ("sizes", "More labels, better ways", _learning(found)),
+        ("saved", "Labels saved", _saved(found)),
+        ("minutes", "Minutes", _shown(found, minutes)),
+        ("sources", "Which tasks help", _sources(found)),
+        ("forecast", "What more labels would bring", _forecast(found)),
+        ("best", "The best run", best_sections(best) if best is not None else ()),
+        ("tables", "In figures", tables(study, found)),
+        ("how", "How this was measured", ["<ul>", *(f"<li>{escape(one)}</li>" for one in HOW), "</ul>"]),
+    ]
+    made = [(name, heading, body) for name, heading, part in parts if (body := list(part))]
+    lines = [headline(found), *more_lines(found)]
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{escape(headline(found))}</p>',
-        *_curves(found),
-        *_saved(found),
-        *_convergence(study, found),
-        *_sources(found),
-        *_verdicts(found),
-        *_forecasts(found),
-        *(best_sections(best) if best is not None else ()),
-        *_failures(study),
-        "<h2>How this was measured</h2>",
-        f'<p class="note">{escape(HOW)}</p>',
+        f'<p class="lead">{escape(lines[0])}</p>',
+        *(f"<p>{escape(line)}</p>" for line in lines[1:]),
+        *_unfinished(study),
+        tiles(list(_cards(found))),
+        f'<p class="note">{escape(_facts(study, found))}</p>',
+        jumps([(name, heading) for name, heading, _ in made]),
+        *(section(name, heading, inner) for name, heading, inner in made),
     ]
     return document(title, body)
 
 
-def _curves(found: Answers) -> Iterator[str]:
-    yield "<h2>More examples, and better ways</h2>"
-    scale = 100.0 if figure(found.metric, 0.5) == "50.00" else 1.0
-    series = {
-        way_name(way): [
-            (float(size), scale * one.value, scale * one.low, scale * one.high)
-            for size in found.sizes
-            if (one := found.means.get((way, size))) is not None
-        ]
-        for way in found.ways
-    }
-    drawn = by_size(series, f"{found.metric} on {found.scored}", "training examples", logarithmic=True)
-    yield picture(drawn, f"The {found.metric} of each way by the number of training examples, with 95 % intervals")
-    rows = [
-        [way_name(way)]
-        + [
-            "" if (way, size) not in found.means else estimate_words(found, found.means[way, size])
-            for size in found.sizes
-        ]
-        for way in found.ways
-    ]
-    yield table(f"{found.metric} on {found.scored}", ["way", *(f"{size:,}" for size in found.sizes)], rows)
-
-
-def _saved(found: Answers) -> Iterator[str]:
-    if not found.saved:
-        return
-    yield "<h2>Labels saved</h2>"
-    for other in dict.fromkeys(saved.other for saved in found.saved):
-        here = [saved for saved in found.saved if saved.other == other]
-        rows = []
-        for way in dict.fromkeys(saved.way for saved in here):
-            cells = {saved.size: needed_words(saved.needed) for saved in here if saved.way == way}
-            rows.append([way_name(way), *(cells.get(size, "") for size in found.sizes)])
-        caption = f"how many examples {way_name(other)} needs for what a way reaches with so many"
-        yield table(caption, ["way", *(f"{size:,}" for size in found.sizes)], rows)
-    first = min(found.saved, key=lambda saved: saved.size)
-    yield f'<p class="note">For example: {escape(saved_words(first))}</p>'
-
-
-def _convergence(study: Study, found: Answers) -> Iterator[str]:
-    """The score on dev over minutes of training, at the largest size."""
-    results = [one for one in study.results if one.curve and one.size == found.sizes[-1]]
-    if not results:
-        return
-    yield "<h2>Minutes</h2>"
-    scale = 100.0 if figure(found.metric, 0.5) == "50.00" else 1.0
-    series = {}
-    for way in dict.fromkeys(one.way for one in results):
-        runs = [one.curve for one in results if one.way == way]
-        epochs = min(len(curve) for curve in runs)
-        times = np.array([[seconds / 60 for seconds, _ in curve[:epochs]] for curve in runs])
-        scores = scale * np.array([[score for _, score in curve[:epochs]] for curve in runs])
-        columns = (times.mean(0), scores.mean(0), scores.min(0), scores.max(0))
-        series[way_name(way)] = [tuple(map(float, point)) for point in zip(*columns, strict=True)]
-    drawn = by_size(series, f"{found.metric} on dev", "minutes of training", logarithmic=False)  # type: ignore[arg-type]
-    largest = f"{found.sizes[-1]:,}"
-    yield picture(drawn, f"The {found.metric} on dev after each epoch with {largest} examples; range over seeds")
-    rows = []
-    for one in found.minutes:
-        reached = [minutes for minutes in one.minutes if minutes is not None]
-        said = "never" if not reached else f"{np.mean(reached):.1f} ({min(reached):.1f} to {max(reached):.1f})"
-        if reached and len(reached) < len(one.minutes):
-            said += f", {len(reached)} of {len(one.minutes)} seeds"
-        rows.append([way_name(one.way), said])
-    if rows:
-        goal = figure(found.metric, found.minutes[0].score)
-        yield table(f"minutes until {found.metric} {goal} on dev, mean and range over seeds", ["way", "minutes"], rows)
-
-
-def _sources(found: Answers) -> Iterator[str]:
-    sources = [way.removeprefix(FROM) for way in found.ways if way.startswith(FROM)]
-    if not sources or TUNED not in found.ways:
-        return
-    yield "<h2>Which source helps</h2>"
-    rows = []
-    for source in sources:
-        cells = []
-        for size in found.sizes:
-            verdict = found.gain_from(source, size)
-            if verdict is None:
-                cells.append("")
-                continue
-            gain = verdict.estimate.value * (1 if verdict.first == TUNED else -1)
-            worse = verdict.called and (gain < 0) != found.lower_is_better
-            mark = " ▼ harms" if worse else " ▲ helps" if verdict.called else " cannot tell"
-            cells.append(signed(found.metric, gain) + mark)
-        rows.append([source, *cells])
-    caption = f"what {found.target} gains where a source was learnt first, beside fine-tuning alone"
-    yield table(caption, ["source", *(f"{size:,}" for size in found.sizes)], rows)
-
-
-def _verdicts(found: Answers) -> Iterator[str]:
-    if not found.verdicts:
-        return
-    yield "<h2>Can the data tell them apart?</h2>"
-    for size in found.sizes:
-        sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict_words(found, size))
-        if sentences:
-            yield f"<h3>With {size:,} examples</h3><ul>{sentences}</ul>"
-
-
-def _forecasts(found: Answers) -> Iterator[str]:
-    if not found.forecasts:
-        return
-    yield "<h2>What more labels would bring</h2>"
-    rows = []
-    for way, one in found.forecasts.items():
-        cells = [
-            f"{figure(found.metric, value)} ({figure(found.metric, low)} to {figure(found.metric, high)})"
-            for value, low, high in zip(one.values, one.low, one.high, strict=True)
-        ]
-        tested = (
-            "" if one.tested is None else f"{figure(found.metric, one.tested)}, seen {figure(found.metric, one.seen)}"
+def _unfinished(study: Study) -> Iterator[str]:
+    """How far the study is, while it is not finished."""
+    failed, points = len(study.failures), len(study.points)
+    left = points - len(study.results) - failed
+    if left:
+        yield (
+            f'<p class="warning">Unfinished: {points - left:,} of {points:,} runs. The figures are what there is so '
+            "far. Give the same command again to go on, and load this page anew to see more.</p>"
         )
-        rows.append([way_name(way), *cells, tested])
-    sizes = next(iter(found.forecasts.values())).sizes
-    head = ["way", *(f"{size:,}" for size in sizes), "the largest size, from the smaller ones"]
-    yield table(
-        "by a power law through each way's curve; how well it would have foretold stands at the end", head, rows
+    if failed:
+        many = "1 run ended in an error" if failed == 1 else f"{failed:,} runs ended in an error"
+        yield f'<p class="warning">{many}: see <a href="#tables">what could not be had</a>.</p>'
+
+
+def _facts(study: Study, found: Answers) -> str:
+    """What there is to see, in a line."""
+    seeds = sorted({result.seed for result in study.results})
+    sizes = ", ".join(f"{size:,}" for size in found.sizes)
+    return (
+        f"{len(study.results):,} runs: {len(found.ways)} way{'s'[: len(found.ways) != 1]}, "
+        f"{sizes} training examples, {len(seeds)} seed{'s'[: len(seeds) != 1]}; {found.metric} on {found.scored}."
     )
 
 
-def _failures(study: Study) -> Iterator[str]:
-    failures = study.failures
-    if not failures:
+def _cards(found: Answers) -> Iterator[tuple[str, str, str]]:
+    """The figures to remember."""
+    first, last = found.sizes[0], found.sizes[-1]
+    for size in dict.fromkeys((first, last)):
+        best = found.best(size)
+        value, _, ends = estimate_words(found, found.means[best, size]).partition(" (")
+        which = "Lowest" if found.lower_is_better else "Highest"
+        yield f"{which} with {size_name(size)}", value, f"{found.metric}, {way_name(best)} ({ends}"
+    best, base = found.best(first), found.base(first)
+    for one in found.saved:
+        if (one.way, one.size, one.other) == (best, first, base):
+            many = one.needed.value
+            value = "more than all" if many is None else "none" if one.needed.below else f"{many / first:.1f} times"
+            about = f"{way_name(base)} needs {needed_words(one.needed)} for what {way_name(best)} has with {first:,}"
+            yield "Labels saved", value, about
+    best = found.best(last)
+    more = found.forecasts.get(best)
+    if more is not None:
+        gain = signed(found.metric, more.values[0] - found.means[best, last].value)
+        ends = f"{figure(found.metric, more.low[0])} to {figure(found.metric, more.high[0])}"
+        yield "Twice as many labels", gain, f"{way_name(best)}, to {figure(found.metric, more.values[0])} ({ends})"
+    if found.verdicts:
+        called = sum(test.called for test in found.verdicts)
+        about = "pairs of ways at a size that the data can tell apart"
+        yield "Sure differences", f"{called:,} of {len(found.verdicts):,}", about
+
+
+def _shown(found: Answers, draw: Callable[[Answers], Picture | None]) -> Iterator[str]:
+    made = draw(found)
+    if made is not None:
+        yield made.html()
+
+
+def _learning(found: Answers) -> Iterator[str]:
+    yield from _shown(found, learning)
+    yield "<ul>"
+    yield from (f"<li>{escape(best_words(found, size))}</li>" for size in found.sizes)
+    yield "</ul>"
+
+
+def _saved(found: Answers) -> Iterator[str]:
+    made = saved(found)
+    if made is None:
         return
-    yield "<h2>What could not be had</h2>"
-    rows = [[way_name(point.way), f"{point.size:,}", str(point.seed), why] for point, why in failures]
-    yield table("runs that ended in an error", ["way", "examples", "seed", "why"], rows)
+    first = next(one for one in found.saved if one.way == found.best(one.size))
+    yield f"<p>{escape(f'{way_name(first.way)} with {size_name(first.size)}: {saved_words(first)}')}</p>"
+    yield made.html()
 
 
-assert LEVEL == 0.95, "the words of this page say so"
+def _sources(found: Answers) -> Iterator[str]:
+    made = transfer(found)
+    if made is None:
+        return
+    harms = list(harm_words(found))
+    if harms:
+        yield '<div class="warning"><p><strong>Negative transfer:</strong> it surely harms here.</p><ul>'
+        yield from (f"<li>{escape(harm)}</li>" for harm in harms)
+        yield "</ul></div>"
+    yield made.html()
+
+
+def _forecast(found: Answers) -> Iterator[str]:
+    made = foretold(found)
+    if made is None:
+        return
+    tested = [
+        f"{way_name(way)} {figure(found.metric, one.tested)}, seen {figure(found.metric, one.seen)}"
+        for way, one in found.forecasts.items()
+        if one.tested is not None
+    ]
+    if tested:
+        last = f"{found.sizes[-1]:,}"
+        said = f"How far to trust it: from the smaller sizes it foretells for {last}: {'; '.join(tested)}."
+        yield f"<p>{escape(said)}</p>"
+    yield made.html()

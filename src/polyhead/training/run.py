@@ -14,7 +14,7 @@ from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import read_json, remove_unfinished, write_json, write_text
 from polyhead.hub import push
-from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
+from polyhead.intervals import LEVEL, METHOD, SEED, Comparison, Intervals
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.recipe import Recipe, load_recipe
@@ -160,6 +160,20 @@ class Run:
         from polyhead.training.separating import separate  # which imports this module
 
         return separate(self.folder, output)
+
+    def compare(self, other: Run | str | Path, *, split: str = "test") -> dict[str, Comparison]:
+        """Compare with another run on the same examples, task by task; see :func:`polyhead.compare`.
+
+        Args:
+            other: A run, or its folder. Differences are what it has more than this one.
+            split: ``train``, ``dev`` or ``test``.
+
+        Raises:
+            PolyheadError: As :func:`polyhead.compare`.
+        """
+        from polyhead.training.comparing import compare  # which imports this module
+
+        return compare(self.folder, other.folder if isinstance(other, Run) else other, split=split)
 
     def model(self, best: str | None = None) -> Model:
         """The trained model; with ``best`` the weights that were best for one task, whatever the others lost."""

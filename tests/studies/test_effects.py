@@ -9,7 +9,7 @@ from scipy import stats
 
 from polyhead.data.example import Example, Spans
 from polyhead.intervals import Answered
-from polyhead.study.effects import Contributions, contributions, difference, holm, mean, spread
+from polyhead.studies.effects import Contributions, contributions, difference, holm, mean, spread
 from polyhead.tasks.classification import Classification
 from polyhead.tasks.ner import Ner
 from polyhead.tasks.regression import Regression

@@ -24,8 +24,8 @@ from polyhead.errors import PolyheadError
 from polyhead.files import read_json, write_json, write_text
 from polyhead.inspection import AROUND, LONGEST
 from polyhead.nn.words import IGNORE
-from polyhead.study.held import Held, read_held
-from polyhead.study.ways import Lesson
+from polyhead.studies.held import Held, read_held
+from polyhead.studies.ways import Lesson
 from polyhead.tasks import Task
 
 PARTS = 4

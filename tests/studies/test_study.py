@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import torch
 
-import polyhead.study.study as module
+import polyhead.studies.study as module
 import runs
 from polyhead.errors import PolyheadError
-from polyhead.study import Study, answers, run_study
-from polyhead.study.learn import FIGURES, Order, learn
-from polyhead.study.queue import Outcome
-from polyhead.study.words import headline, verdict_words
+from polyhead.studies import Study, answers, run_study
+from polyhead.studies.learn import FIGURES, Order, learn
+from polyhead.studies.queue import Outcome
+from polyhead.studies.words import headline, verdict_words
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

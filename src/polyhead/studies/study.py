@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from polyhead.data.text import counted
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import bytes_in, check_place, read_json, sized, write_json, write_text
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.study.claim import LOCK, claimed
-from polyhead.study.effects import Contributions
-from polyhead.study.learn import FIGURES, PARTS, Order
-from polyhead.study.queue import Outcome, run_all, workers
-from polyhead.study.ways import (
+from polyhead.studies.claim import LOCK, claimed
+from polyhead.studies.effects import Contributions
+from polyhead.studies.learn import FIGURES, PARTS, Order
+from polyhead.studies.queue import Outcome, run_all, workers
+from polyhead.studies.ways import (
     FROZEN,
     SCRATCH,
     TUNED,
@@ -36,6 +36,11 @@ from polyhead.study.ways import (
 )
 from polyhead.tasks import Task
 from polyhead.training.prepare import load_datasets, prepare_tasks
+
+if TYPE_CHECKING:
+    import pandas
+
+    from polyhead.studies.answers import Answers
 
 STUDY, RECIPE, RESULTS, RUNS = "study.json", "recipe.toml", "results.jsonl", "runs"
 """The files of a study's folder: what was asked, the recipe, a line for each finished run, the runs themselves."""
@@ -98,6 +103,7 @@ class Study:
         threads: How many each run computes with.
         outcomes: What each finished lesson said, by its key.
         keep: Which models stay, one of ``KEEP``.
+        see: Called with the study whenever its results are written.
     """
 
     folder: Path
@@ -106,6 +112,30 @@ class Study:
     threads: int = 1
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     keep: str = "all"
+    see: Callable[[Study], object] = lambda _: None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Study:
+        """A study on disk, finished or not; nothing is trained. See :func:`polyhead.studies.opening.open_study`."""
+        from polyhead.studies.opening import open_study  # which imports this module
+
+        return open_study(folder)
+
+    def answers(self) -> Answers | None:
+        """What the finished runs say; ``None`` while there is none."""
+        from polyhead.studies.answers import answers
+
+        return answers(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each finished run: way, size, seed, each figure, seconds; needs pandas."""
+        from polyhead.studies.notebook import runs_table
+
+        return runs_table(self)
+
+    def _repr_html_(self) -> str | None:
+        found = self.answers()
+        return None if found is None else found._repr_html_()
 
     @cached_property
     def points(self) -> list[Point]:
@@ -267,6 +297,7 @@ class Study:
         """Write a line for each result."""
         lines = [json.dumps(asdict(result)) for result in self.results]
         write_text(self.folder / RESULTS, "".join(f"{line}\n" for line in lines))
+        self.see(self)
 
 
 def kind(lesson: Lesson) -> str:
@@ -287,6 +318,7 @@ def study(
     threads: int = 1,
     keep: str = "all",
     tell: Callable[[str], object] = lambda _: None,
+    see: Callable[[Study], object] = lambda _: None,
 ) -> Study:
     """Train a target in several ways, on several numbers of examples, with several seeds; see what transfer bought.
 
@@ -297,8 +329,8 @@ def study(
         recipe: The recipe's file: the target, its data, and the source tasks.
         target: The task that the study is about.
         output: The study's folder.
-        ways: See :data:`polyhead.study.ways.MEANINGS`, and ``from:SOURCE``; by default scratch, frozen, fine-tuned and
-            each source first.
+        ways: See :data:`polyhead.studies.ways.MEANINGS`, and ``from:SOURCE``; by default scratch, frozen, fine-tuned
+            and each source first.
         sizes: Numbers of training examples of the target; more than there are means all. By default at most five.
         seeds: Each draws other examples, and trains with other random numbers.
         on: ``local`` or ``ray``.
@@ -306,6 +338,7 @@ def study(
         threads: How many threads a run computes with.
         keep: ``all`` models, or those of the ``best`` run of each way and of the sources.
         tell: Called with each note.
+        see: Called with the study whenever a run is finished.
 
     Raises:
         PolyheadError: The recipe, the target, a way or a size is wrong, or the folder belongs to another question.
@@ -321,7 +354,7 @@ def study(
     wished = Asked(chosen, sizes_of(question, sizes), list(dict.fromkeys(seeds)))
     with claimed(folder):
         known = _open(folder, question, threads)
-        known.keep = keep
+        known.keep, known.see = keep, see
         if wished not in known.asked:
             known.asked.append(wished)
         write_text(folder / RECIPE, question.recipe.to_toml())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from polyhead.data.example import Example, Labels, WordLabels
-from polyhead.study.held import Held
-from polyhead.study.suspects import judge
+from polyhead.studies.held import Held
+from polyhead.studies.suspects import judge
 from polyhead.tasks import Task, make_task
 
 COUNT, WRONG = 200, 20

@@ -57,7 +57,7 @@ def learn(order: Order) -> dict[str, Any]:
     """
     import torch
 
-    from polyhead.study.held import HELD, keep_held
+    from polyhead.studies.held import HELD, keep_held
 
     torch.set_num_threads(order.threads)
     done = order.folder / FIGURES
@@ -101,7 +101,7 @@ def _train(order: Order) -> None:
 
 def _keep(folder: Path, given: Answered) -> None:
     """Write down what each example contributes."""
-    from polyhead.study.effects import contributions
+    from polyhead.studies.effects import contributions
 
     found = contributions(given)
     with whole(folder / PARTS) as draft, draft.open("wb") as stream:

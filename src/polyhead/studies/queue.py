@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from polyhead.errors import PolyheadError
-from polyhead.study.learn import Order, learn
-from polyhead.study.ways import Lesson
+from polyhead.studies.learn import Order, learn
+from polyhead.studies.ways import Lesson
 
 Outcome = dict[str, Any]
-"""What :func:`polyhead.study.learn.learn` returns."""
+"""What :func:`polyhead.studies.learn.learn` returns."""
 
 ATTEMPTS = 2
 """How often a run is tried whose process is ended from outside, as a system does that is out of memory."""

@@ -31,7 +31,7 @@ from polyhead.errors import PolyheadError
 from polyhead.model import Model
 from polyhead.predict import Annotator, cut
 from polyhead.scoring import Gold
-from polyhead.study.held import gives_chances
+from polyhead.studies.held import gives_chances
 
 SIZE = 100
 """How many texts are chosen by default."""

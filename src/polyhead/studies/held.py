@@ -1,6 +1,6 @@
 """What a run that learnt without a part of the training split says of that part, whose labels it does not know.
 
-They are what label errors are found with (see :mod:`polyhead.study.suspects`). Computed in the process that trained,
+They are what label errors are found with (see :mod:`polyhead.studies.suspects`). Computed in the process that trained,
 and kept in one file; the weights, which serve nothing else, are deleted.
 """
 

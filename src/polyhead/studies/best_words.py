@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from polyhead.data.text import counted
 from polyhead.inspection import Inspection
 from polyhead.scoring import figure
-from polyhead.study.best import Best, Choice
-from polyhead.study.suspects import LIST, Suspects
-from polyhead.study.words import way_name
+from polyhead.studies.best import Best, Choice
+from polyhead.studies.suspects import LIST, Suspects
+from polyhead.studies.words import way_name
 
 FEW = 10
 """A label that is rarer in gold says little."""

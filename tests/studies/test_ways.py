@@ -9,7 +9,7 @@ import pytest
 
 from polyhead.errors import PolyheadError
 from polyhead.recipe import make_recipe
-from polyhead.study.ways import MOST_TIMES, Lesson, Question, check_ways, lesson, part, points, ways_of, work
+from polyhead.studies.ways import MOST_TIMES, Lesson, Question, check_ways, lesson, part, points, ways_of, work
 
 TABLE: dict[str, Any] = {
     "data": {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
-from polyhead.study.answers import Answers
-from polyhead.study.best import Best, Choice
-from polyhead.study.best_words import best_words, choice_words
-from polyhead.study.words import estimate_words, headline, needed_words, verdict_words, way_name
+from polyhead.studies.answers import Answers
+from polyhead.studies.best import Best, Choice
+from polyhead.studies.best_words import best_words, choice_words
+from polyhead.studies.words import estimate_words, headline, needed_words, verdict_words, way_name
 from polyhead.views import show
 
 

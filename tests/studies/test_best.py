@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 import polyhead
-import polyhead.study.best as best_module
-import polyhead.study.study as study_module
+import polyhead.studies.best as best_module
+import polyhead.studies.study as study_module
 import runs
 from polyhead.data import DataSpec, load_dataset
 from polyhead.errors import PolyheadError
 from polyhead.reporting.study_page import study_report
-from polyhead.study import Best, Study, look_at_best, run_study
-from polyhead.study.best_words import best_words
-from polyhead.study.learn import Order, learn
-from polyhead.study.queue import Outcome
+from polyhead.studies import Best, Study, look_at_best, run_study
+from polyhead.studies.best_words import best_words
+from polyhead.studies.learn import Order, learn
+from polyhead.studies.queue import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

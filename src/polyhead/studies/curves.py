@@ -1,7 +1,7 @@
 """Learning curves: what more labels bring, how many of them a way saves, and what still more would bring.
 
 Everything that is read off a curve gets its interval from the same draws: curves as they might as well have come out,
-had the test examples been others and the seeds, too. See :mod:`polyhead.study.effects` for what varies.
+had the test examples been others and the seeds, too. See :mod:`polyhead.studies.effects` for what varies.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression, least_squares
+from scipy.optimize import isotonic_regression
 
 from polyhead.intervals import LEVEL
-from polyhead.study.effects import Contributions, Spread, spread
+from polyhead.studies.effects import Contributions, Spread, spread
 
 DRAWS = 1000
 FITTED = 200
 """Of how many draws a curve is fitted for the interval of what it foretells."""
+
+STEEPEST, TRIED, FINER = 3.0, 61, 2
+"""The highest power of a curve, how many powers are tried at once, and how often again around the best."""
 
 SEED = 1
 """Of the draws."""
@@ -158,28 +161,68 @@ def forecast(curve: Curve, sizes: Sequence[int], *, best: float = 1.0) -> Foreca
     if len(curve.sizes) < LEAST_SIZES:
         return None
     wanted = np.array(sizes, dtype=np.float64)
-    drawn = np.stack([_foretold(curve.sizes, values, wanted, best) for values in curve.drawn[:FITTED]])
+    drawn = _foretold(curve.sizes, curve.drawn[:FITTED], wanted, best)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     tested = None
     if len(curve.sizes) > LEAST_SIZES:
-        tested = float(_foretold(curve.sizes[:-1], curve.values[:-1], curve.sizes[-1:], best)[0])
-    values = _foretold(curve.sizes, curve.values, wanted, best)
+        tested = float(_foretold(curve.sizes[:-1], curve.values[None, :-1], curve.sizes[-1:], best)[0, 0])
+    values = _foretold(curve.sizes, curve.values[None], wanted, best)[0]
     return Forecast(list(sizes), values.tolist(), low.tolist(), high.tolist(), tested, float(curve.values[-1]))
 
 
 def _foretold(sizes: Floats, values: Floats, wanted: Floats, best: float) -> Floats:
-    """What the power law that fits best says of other sizes."""
+    """What the power law that fits best says of other sizes.
+
+    For a given power the law is linear in the two other numbers, so the power alone is searched for, finer in the end.
+
+    Args:
+        sizes: Shape (sizes,).
+        values: Curves to fit. Shape (draws, sizes).
+        wanted: Other sizes. Shape (wanted,).
+        best: The highest figure that there is.
+
+    Returns:
+        Shape (draws, wanted).
+    """
     lacking = np.maximum(best - values, 1e-6)
     logs = np.log(sizes / sizes[0])
-
-    def off(law: Floats) -> Floats:
-        floor, scale, power = law
-        made: Floats = floor + scale * np.exp(-power * logs) - lacking
-        return made
-
-    worst, least = float(lacking.max()), float(lacking.min())
-    begin = np.array([least / 2, max(worst - least / 2, 1e-6), 0.5])
-    fitted = least_squares(off, begin, bounds=([0, 0, 0], [least, 2 * worst + 1e-6, 3])).x
-    floor, scale, power = fitted
+    powers = np.broadcast_to(np.linspace(0, STEEPEST, TRIED), (len(values), TRIED))
+    for _ in range(FINER):
+        law = _fitted(lacking, powers, logs)
+        step = (powers[:, 1] - powers[:, 0])[:, None]
+        powers = np.clip(law[:, 2:] + step * np.linspace(-1, 1, TRIED), 0, STEEPEST)
+    floor, scale, power = _fitted(lacking, powers, logs).T[:, :, None]
     foretold: Floats = best - floor - scale * (wanted / sizes[0]) ** -power
     return foretold
+
+
+def _fitted(lacking: Floats, powers: Floats, logs: Floats) -> Floats:
+    """The floor, the scale and the power that fit best; the floor is at most what is lacking least.
+
+    Args:
+        lacking: Shape (draws, sizes).
+        powers: Those to try. Shape (draws, powers).
+        logs: Logarithms of the sizes over the smallest. Shape (sizes,).
+
+    Returns:
+        Shape (draws, 3).
+    """
+    basis = np.exp(-powers[:, :, None] * logs)  # (draws, powers, sizes)
+    aim = lacking[:, None]
+    least, most = lacking.min(1)[:, None], 2 * lacking.max(1)[:, None] + 1e-6
+    means, mean = basis.mean(2), aim.mean(2)
+    spread = ((basis - means[:, :, None]) ** 2).sum(2)
+    free = ((basis - means[:, :, None]) * aim).sum(2) / np.maximum(spread, 1e-12)
+    scales = [np.clip(free, 0, most)]
+    floors = [np.clip(mean - scales[0] * means, 0, least)]
+    for edge in (np.zeros_like(least), least):  # where the floor is held at an end, the scale is another
+        floors.append(np.broadcast_to(edge, free.shape))
+        scales.append(np.clip(((aim - edge[:, :, None]) * basis).sum(2) / (basis**2).sum(2), 0, most))
+    off = [
+        ((floor[:, :, None] + scale[:, :, None] * basis - aim) ** 2).sum(2)
+        for floor, scale in zip(floors, scales, strict=True)
+    ]
+    which = np.argmin(np.concatenate(off, axis=1), axis=1)
+    rows = np.arange(len(lacking))
+    tried = (np.concatenate(floors, axis=1), np.concatenate(scales, axis=1), np.tile(powers, 3))
+    return np.stack([part[rows, which] for part in tried], axis=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from polyhead.study.curves import Curve, curves, forecast, needed
-from polyhead.study.effects import Contributions
+from polyhead.studies.curves import Curve, curves, forecast, needed
+from polyhead.studies.effects import Contributions
 
 
 def certain(sizes: list[int], values: list[float], draws: int = 20) -> Curve:

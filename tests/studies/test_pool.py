@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polyhead.data.example import Example, Prediction, WordLabels
-from polyhead.study.pool import Candidates, doubt_of, spread_out
+from polyhead.studies.pool import Candidates, doubt_of, spread_out
 
 
 def test_doubt_is_one_less_the_geometric_mean() -> None:

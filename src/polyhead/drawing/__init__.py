@@ -1,0 +1,1 @@
+"""Pictures and pages: what reports and notebooks are drawn with."""
