@@ -26,7 +26,6 @@ COLOURS = ("#0b4f9e", "#a8440a", "#1b6e33", "#7a2a8c", "#a3122f", "#00666e", "#6
 WIDE, NARROW = 9.0, 3.7
 """The width of a picture in inches, for a screen and for a phone; letters have the same size in both."""
 
-
 LONGEST = 26
 """So many letters of a name are drawn at most."""
 
@@ -121,7 +120,7 @@ def reliability(series: Mapping[str, Sequence[tuple[int, float, float]]]) -> str
     axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle=":")
     for number, (name, bins) in enumerate(series.items()):
         sure, right = [100 * one[1] for one in bins], [100 * one[2] for one in bins]
-        marks = {"marker": MARKS[number % len(MARKS)], "linestyle": LINES[number % len(LINES)]}
+        marks = {"marker": MARKS[number % len(MARKS)], "linestyle": DASHES[number % len(DASHES)]}
         axes.plot(sure, right, markersize=5, linewidth=1.2, label=shown(name), **marks)
     axes.set_xlabel("mean confidence, %")
     axes.set_ylabel("answers that are right, %")
