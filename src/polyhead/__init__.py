@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from polyhead.hub import push
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
+    from polyhead.study import Advice, advise
     from polyhead.training import Run, compare, evaluate, resume, separate, train
 
 __all__ = [
+    "Advice",
     "Annotator",
     "Doc",
     "PolyheadError",
@@ -30,6 +32,7 @@ __all__ = [
     "Run",
     "Sentence",
     "__version__",
+    "advise",
     "compare",
     "evaluate",
     "load",
@@ -41,11 +44,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Advice": "polyhead.study",
     "Annotator": "polyhead.predict",
     "Doc": "polyhead.doc",
     "Recipe": "polyhead.recipe",
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
+    "advise": "polyhead.study",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",

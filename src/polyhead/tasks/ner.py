@@ -17,7 +17,7 @@ from polyhead.metrics import Tally, tally_spans
 from polyhead.nn.crf import Crf, iob2_transitions, viterbi
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, divergence, keep, per_example, soft_loss, translate
-from polyhead.nn.words import WordClassifier, word_loss
+from polyhead.nn.words import IGNORE, WordClassifier, word_loss
 from polyhead.tasks.base import Head, LossSum, Task, learnt, linear_axes, unknown_label
 
 IMPOSSIBLE = -1e4
@@ -75,13 +75,25 @@ class Ner(Task):
         if not self.carries(example):
             return None
         self._see_marked(example)
+        tags = self._tags(example)
+        return self._possible(tags) if self.only else tags
+
+    def unit_gold(self, example: Example) -> NDArray[np.int64] | None:
+        """The tag of each word; where not all labels are marked, words without a mark have none."""
+        if not self.carries(example):
+            return None
+        tags = self._tags(example)
+        return np.where(tags == 0, IGNORE, tags) if self.only else tags
+
+    def _tags(self, example: Example) -> NDArray[np.int64]:
+        """The index of each word's tag. Shape (words,)."""
         tags = np.zeros(len(example.words), dtype=np.int64)
         for span in self._gold(example):
             if span.label in self.labels:
                 begin = 1 + 2 * self.labels.index(span.label)
                 tags[span.start] = begin
                 tags[span.start + 1 : span.end] = begin + 1
-        return self._possible(tags) if self.only else tags
+        return tags
 
     def _possible(self, tags: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where nothing is marked there may be a span of another label than those that are."""

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
@@ -65,6 +66,11 @@ class Regression(Task):
         if not self.carries(example):
             return None
         return (cast(float, example.layers[self.layer]) - self.mean) / self.spread
+
+    def unit_gold(self, example: Example) -> NDArray[np.float64] | None:
+        """The number, in spreads from the mean."""
+        target = self.target(example)
+        return None if target is None else np.asarray([[target]])
 
     def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
         """``pearson``, ``spearman`` and ``rmse``."""
