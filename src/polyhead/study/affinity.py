@@ -219,17 +219,11 @@ def _measurements(training: Training, names: Sequence[str], seed: int, tell: Tel
 
 def _measure(training: Training, examples: TrainingSet, names: Sequence[str], rng: np.random.Generator) -> Floats:
     """By what share each task's loss falls by a step for each. Shape (tasks, tasks)."""
-    stepped, judged = [], []
-    for name in names:
-        first, second = _two_draws(_rows(examples, name), rng)
-        stepped.append(first)
-        judged.append(second)
+    drawn = {name: _two_draws(_rows(examples, name), rng) for name in names}
     model = training.model
     model.eval()
     shared = [weight for weight in training.shared if weight.requires_grad]
-    losses = model.loss(*training.batch(examples, np.unique(np.concatenate(stepped)), names))
-    losses = {name: loss for name, loss in losses.items() if loss.units}
-    batch = training.batch(examples, np.unique(np.concatenate(judged)), names)
+    batch = training.batch(examples, np.unique(np.concatenate([judged for _, judged in drawn.values()])), names)
 
     def look() -> dict[str, float]:
         with torch.no_grad():
@@ -237,9 +231,11 @@ def _measure(training: Training, examples: TrainingSet, names: Sequence[str], rn
 
     before = look()
     out = np.full((len(names), len(names)), np.nan)
-    for number, (name, loss) in enumerate(losses.items(), 1):
-        more = number < len(losses)
-        gradient = torch.autograd.grad(loss.total / loss.units, shared, retain_graph=more, allow_unused=True)
+    for name, (stepped, _) in drawn.items():
+        loss = model.loss(*training.batch(examples, stepped, [name])).get(name)
+        if loss is None or not loss.units:
+            continue
+        gradient = torch.autograd.grad(loss.total / loss.units, shared, allow_unused=True)
         with _moved(training, shared, gradient):
             after = look()
         for onto, value in before.items():

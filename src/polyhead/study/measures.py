@@ -56,7 +56,7 @@ def logme(features: Floats, gold: Floats) -> float:
     squares = (vectors.T @ (features.T @ gold)) ** 2 / values[:, None]  # (directions, columns)
     total = (gold**2).sum(0)
     rest = np.maximum(total - squares.sum(0), 1e-12 * total)
-    scale = float(values.mean())
+    scale = float(values.mean()) if len(values) else 1.0
     low, high = (np.full(gold.shape[1], math.log(end * scale)) for end in RATIOS)
     for _ in range(ROUNDS):
         tried = np.linspace(low, high, GRID)  # (ratios, columns), logarithms
