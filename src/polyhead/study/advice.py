@@ -234,7 +234,11 @@ class _Judge:
         """What a candidate is worth."""
         start = time.perf_counter()
         encoder = candidate.open().to(self.device)
-        made = features(encoder, self.of, self.cache)
+        try:
+            made = features(encoder, self.of, self.cache)
+        except RuntimeError as error:  # of torch: memory is short, or a model wants what no other does
+            said = str(error).strip().splitlines()[:1]
+            raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {''.join(said)}") from error
         del encoder
         worth = measured(logme, made, self.of.gold, self.of.groups)
         other = h_score(made, self.of.gold) if self.of.classes else None
@@ -245,6 +249,8 @@ class _Judge:
 
 def _ranked(judged: Sequence[_Judged], before: _Judged | None) -> list[Ranked]:
     """The best first, each set against the first, and against what there was before."""
+    if not judged:
+        return []
     order = sorted(judged, key=lambda one: -one.logme.value)  # which keeps the order given, of those that are even
     behind = [sure([(1.0, order[0].logme), (-1.0, one.logme)]) for one in order[1:]]
     raised = holm([one.p for one in behind])

@@ -42,6 +42,9 @@ EVERY = 6
 EXAMPLES = 8
 """Of each task so many examples give its gradient, and so many others its loss."""
 
+SETTINGS = {"epochs": 40, "sampling": "uniform", "schedule": "constant", "warmup": 0.0}
+"""Of the run: even a handful of examples gets its steps, and at one rate, as the run does not go to its end."""
+
 MOST_TASKS = 12
 """All ways to group so many tasks are looked through."""
 
@@ -95,7 +98,7 @@ def together(recipe: Recipe, *, seed: int = 1, tell: Tell = lambda _: None) -> T
             f"The recipe has {len(names)} tasks, of which groups are to be made.",
             remedy=f"Groups are found for 2 to {MOST_TASKS} tasks.",
         )
-    table = brief(recipe, names, seed, settings={"epochs": 3, "sampling": "uniform"}) | {"precision": "fp32"}
+    table = brief(recipe, names, seed, settings=SETTINGS) | {"precision": "fp32"}
     with tempfile.TemporaryDirectory(prefix="polyhead-") as folder:
         training, _ = set_up(make_recipe(table), Path(folder), lambda _: None)
         found, steps = _measurements(training, names, seed, tell)
@@ -219,7 +222,8 @@ def _measurements(training: Training, names: Sequence[str], seed: int, tell: Tel
 
 def _measure(training: Training, examples: TrainingSet, names: Sequence[str], rng: np.random.Generator) -> Floats:
     """By what share each task's loss falls by a step for each. Shape (tasks, tasks)."""
-    drawn = {name: _two_draws(_rows(examples, name), rng) for name in names}
+    half = rng.random(len(examples.items)) < 0.5  # no task's step comes from what another's loss is taken on
+    drawn = {name: _two_draws(_rows(examples, name), half, rng) for name in names}
     model = training.model
     model.eval()
     shared = [weight for weight in training.shared if weight.requires_grad]
@@ -252,11 +256,12 @@ def _rows(examples: TrainingSet, name: str) -> NDArray[np.int64]:
     return np.asarray([row for row, gold in enumerate(examples.targets[name]) if gold is not None], dtype=np.int64)
 
 
-def _two_draws(rows: NDArray[np.int64], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Two sets of examples, different ones if there are at least two."""
-    drawn = rng.permutation(rows)[: 2 * EXAMPLES]
-    half = max(1, len(drawn) // 2)
-    return drawn[:half], drawn[half:] if len(drawn) > 1 else drawn
+def _two_draws(
+    rows: NDArray[np.int64], half: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A few of a task's examples in one half, and a few in the other; the same where a half has none."""
+    first, second = (rng.permutation(rows[half[rows] == side])[:EXAMPLES] for side in (True, False))
+    return first if len(first) else second, second if len(second) else first
 
 
 @contextmanager
