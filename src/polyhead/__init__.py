@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
+    from polyhead.studies.advice import Advice, advise
     from polyhead.studies.answers import Answers
     from polyhead.studies.study import Study, study
     from polyhead.training import Run, compare, evaluate, resume, separate, train
 
 __all__ = [
+    "Advice",
     "Annotator",
     "Answers",
     "Doc",
@@ -35,6 +37,7 @@ __all__ = [
     "Sentence",
     "Study",
     "__version__",
+    "advise",
     "compare",
     "evaluate",
     "load",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Advice": "polyhead.studies.advice",
     "Annotator": "polyhead.predict",
     "Answers": "polyhead.studies.answers",
     "Doc": "polyhead.doc",
@@ -55,6 +59,7 @@ _HOMES = {
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
     "Study": "polyhead.studies.study",
+    "advise": "polyhead.studies.advice",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from polyhead.errors import PolyheadError, from_here, refused
 from polyhead.files import check_place
@@ -350,6 +350,70 @@ def study(
         _tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
     if written is not None:
         print(f"\nThe page with pictures: {written}")
+
+
+class _Lists(TyperCommand):
+    """A command some of whose options take several values one after the other: --encoders A B C."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        spread, option = [], ""
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in ("--encoders", "--sources") else ""
+                spread += [] if option else [word]
+            else:
+                spread += [option, word] if option else [word]
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_Lists)
+def advise(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
+    target: Annotated[str, typer.Option(metavar="TASK", help="The task that is to be good.")],
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Encoders to rank: as a recipe names them, folders, or finished runs."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Sources to rank: tasks of the recipe, or finished runs."),
+    ] = None,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Find, too, which tasks to train together: takes a short joint run.")
+    ] = False,
+    examples: Annotated[int, typer.Option(help="How many of the target's training examples to look at.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of their draw, and of brief lessons.")] = 1,
+    then: Annotated[str | None, typer.Option(help="study: go on with a study of the best few.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Rank encoders and source tasks for a target before any training, and say how sure that is.
+
+    Example: polyhead advise recipe.toml --target entities --encoders minilm runs/first --sources pos syntax
+    """
+    if then not in (None, "study"):
+        raise PolyheadError(f"--then {then} is nothing to go on with.", remedy="Take --then study, or leave it out.")
+    if output is not None and then is None:
+        raise PolyheadError("--output is the folder of a study.", remedy="Add --then study, or leave it out.")
+    from polyhead.studies.advice import advise as ask
+    from polyhead.studies.advice_view import advice_lines
+    from polyhead.views import show, write_figures
+
+    _check_json(json_file)
+    found = ask(
+        recipe, target, encoders=encoders, sources=sources, groups=groups, examples=examples, seed=seed, tell=_tell
+    )
+    for line in advice_lines(found):
+        show(line)
+    write_figures(json_file, found.to_dict())
+    if then == "study":
+        ways = ",".join(found.ways())
+        show(f"\nNow the study; to add to it later: polyhead study {recipe} --target {target} --ways {ways}")
+        study(recipe, target, output, ways=ways)
 
 
 def _size(text: str) -> int:

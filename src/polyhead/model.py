@@ -356,6 +356,11 @@ def _fill(model: Model, path: Path, but: tuple[str, ...] = ()) -> None:
         raise PolyheadError(f"The weights {lost[0]!r} are missing.", file=path)
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is that of a run or of a model, and not one that transformers wrote."""
+    return (folder / "recipe.toml").is_file() or (folder / "encoder").is_dir() or (folder / "model").is_dir()
+
+
 def model_folder(folder: Path) -> Path:
     """The folder of the model of a run; of a model folder itself.
 

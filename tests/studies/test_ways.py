@@ -168,3 +168,20 @@ def test_a_held_out_share_of_dev_stays_held_out() -> None:
     data = {"said": {"train": "said.tsv", "layers": ["text", "mood"], "dev": 0.1, "test": "t.tsv"}}
     asked = question(data=data, tasks={"mood": TABLE["tasks"]["mood"]})
     assert part(asked, "fine-tuned", 1, 2, 1).recipe["data"]["said"]["dev"] == 0.1
+
+
+def test_another_encoder_is_a_way(tmp_path: Path, tiny_encoder: Path) -> None:
+    way = f"with:{tiny_encoder}"
+    check_ways(question(), [way, "fine-tuned"])
+    here, usual = (lesson(question(), one, 50, 1) for one in (way, "fine-tuned"))
+    assert here.recipe["encoder"] == {"name": str(tiny_encoder)} and here.before is None
+    rest = [{key: value for key, value in one.recipe.items() if key != "encoder"} for one in (here, usual)]
+    assert rest[0] == rest[1], "nothing else differs from fine-tuning the recipe's own"
+    assert here.name == "with-tiny-50-1"
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "config.json").write_text('{"polyhead_format": 1, "encoder": {}, "tasks": [], "info": {}}')
+    assert lesson(question(), f"with:{run}", 50, 1).recipe["start"] == {"run": str(run), "fresh": []}
+    for wrong, what in (("with:minlim", "no encoder 'minlim'"), ("with:./none", "no encoder folder")):
+        with pytest.raises(PolyheadError, match=what):
+            check_ways(question(), [wrong])

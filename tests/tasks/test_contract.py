@@ -322,6 +322,22 @@ def test_another_task_in_the_batch_changes_no_loss(case: Case, tiny_encoder: Pat
     assert all(grad is None for grad in grads)
 
 
+def test_plain_gold_is_there_for_each_word_or_text(labelled: Case) -> None:
+    task = labelled.task()
+    if labelled.type in ("seq2seq", "own_task.Loudness"):
+        with pytest.raises(NotImplementedError):
+            task.unit_gold(labelled.examples[0])
+        return
+    bare = replace(labelled.examples[0], layers={})
+    assert task.unit_gold(bare) is None
+    found = [task.unit_gold(example) for example in labelled.examples]
+    for example, gold in zip(labelled.examples, found, strict=True):
+        assert gold is not None and len(gold) == (len(example.words) if task.words else 1)
+        assert gold.ndim == (1 if np.issubdtype(gold.dtype, np.integer) else 2)
+    rows = np.concatenate([gold for gold in found if gold is not None])
+    assert len(np.unique(rows, axis=0)) > 1
+
+
 def test_a_task_survives_json(case: Case) -> None:
     task = case.task()
     described = describe_task(task)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
+from polyhead.model import is_ours, model_folder, saved_tasks
+from polyhead.nn.loading import BUNDLED, find_encoder
 from polyhead.recipe import Recipe
 from polyhead.stage import Stage
 
@@ -31,6 +34,9 @@ SCRATCH, FROZEN, TUNED, LORA, JOINT, SPECIAL, OWN = (
 )
 FROM = "from:"
 """What stands before the name of a source in the name of a way: the source is learnt first, then the target."""
+
+WITH = "with:"
+"""What stands before the name of an encoder, or of a run, in the name of a way: the target is fine-tuned from it."""
 
 MEANINGS = {
     SCRATCH: "a small encoder with random weights and pieces of its own",
@@ -216,6 +222,9 @@ def check_ways(question: Question, ways: Sequence[str]) -> None:
     for way in ways:
         if way in known:
             continue
+        if way.startswith(WITH):
+            _start(way.removeprefix(WITH), question.target)
+            continue
         if way in (JOINT, SPECIAL) or way.startswith(FROM):
             source = way.removeprefix(FROM)
             remedy = nearest(source, question.sources) if question.sources else "Add a source task to the recipe."
@@ -238,6 +247,8 @@ def lesson(question: Question, way: str, size: int, seed: int) -> Lesson:
     if way.startswith(FROM):
         source = _source(question, way.removeprefix(FROM), seed)
         return _target(question, way, size, seed, before=source)
+    if way.startswith(WITH):
+        return _elsewhere(question, way, size, seed)
     if way == SPECIAL:
         return _target(question, way, size, seed, before=_joint(question, size, seed), fresh=(question.target,))
     make: dict[str, Callable[[Question, int, int], Lesson]] = {JOINT: _joint, OWN: _own}
@@ -290,6 +301,28 @@ def _target(
         table |= {"encoder": SMALL}
         table.pop("start", None)
     return _lesson(question, f"{_slug(way)}-{size}-{seed}", table, before, fresh)
+
+
+def _elsewhere(question: Question, way: str, size: int, seed: int) -> Lesson:
+    """The target alone, from another encoder than the recipe's."""
+    table = dict(_target(question, way, size, seed).recipe)
+    start = _start(way.removeprefix(WITH), question.target)
+    kept = {key: value for key, value in table.items() if key not in ("encoder", "start")}
+    return _lesson(question, f"{_slug(way)}-{size}-{seed}", kept | start)
+
+
+def _start(name: str, target: str) -> dict[str, Any]:
+    """What a recipe says to start from an encoder, as a recipe names it, or from that of a run or a model.
+
+    Raises:
+        PolyheadError: There is no such encoder, or the run has not finished a stage.
+    """
+    folder = Path(name).expanduser()
+    if is_ours(folder):
+        fresh = [target] if target in saved_tasks(model_folder(folder)) else []
+        return {"start": {"run": str(folder.resolve()), "fresh": fresh}}
+    find_encoder(name)  # raises where there is none
+    return {"encoder": {"name": str(folder.resolve()) if folder.is_dir() and name not in BUNDLED else name}}
 
 
 def _source(question: Question, source: str, seed: int) -> Lesson:
@@ -363,4 +396,6 @@ def _carried(stage: Stage, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _slug(way: str) -> str:
-    return way.replace(":", "-")
+    """A way as part of a folder's name; of an encoder's name the end."""
+    kind, _, name = way.partition(":")
+    return "-".join([kind, *([re.sub(r"[^\w.-]", "-", Path(name).name)] if name else [])])

@@ -8,7 +8,7 @@ from polyhead.scoring import figure, signed
 from polyhead.studies.answers import Answers, Saved
 from polyhead.studies.curves import Needed
 from polyhead.studies.effects import Estimate
-from polyhead.studies.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED
+from polyhead.studies.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED, WITH
 
 NAMES = {
     SCRATCH: "from scratch",
@@ -21,6 +21,8 @@ NAMES = {
 
 def way_name(way: str) -> str:
     """A way as people say it."""
+    if way.startswith(WITH):
+        return f"from {way.removeprefix(WITH)}"
     return f"{way.removeprefix(FROM)} first" if way.startswith(FROM) else NAMES.get(way, way)
 
 

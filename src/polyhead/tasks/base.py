@@ -127,6 +127,13 @@ class Task(ABC):
             PolyheadError: The gold is not of a kind that the task can learn; names the file and the line.
         """
 
+    def unit_gold(self, example: Example) -> NDArray[Any] | None:
+        """The class of each word, or of the text, negative for none, shape (units,); or numbers, (units, numbers).
+
+        ``None`` without the layer. Measures that train no head read this; a type without it cannot be advised on.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} gives no plain classes")
+
     def tally(self, examples: Sequence[Example], predicted: Sequence[Value]) -> Tally | None:  # noqa: ARG002
         """What each example counts for the figures, where they are made of counts that add up.
 
@@ -197,13 +204,8 @@ class Task(ABC):
         return []
 
     def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:  # noqa: ARG002
-        """What the task's head, which others may share, answers for each example.
-
-        Args:
-            head: The head.
-            encoding: The examples.
-            sure: Whether it is wanted how sure it is of each answer, if that takes work of its own.
-        """
+        """What the task's head, which others may share, answers for each example; with ``sure`` also how sure it is,
+        if that takes work of its own."""
         return head.predict(encoding)
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:  # noqa: B027

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -68,6 +68,11 @@ class Classification(Task):
             return self.labels.index(next(iter(self._gold(example))))
         gold = self._gold(example)
         return np.asarray([label in gold for label in self.labels], dtype=np.float32)
+
+    def unit_gold(self, example: Example) -> NDArray[Any] | None:
+        """The label; for several labels a 0 or 1 for each."""
+        target = self.target(example)
+        return None if target is None else np.asarray(target)[None]
 
     def check(self, examples: Sequence[Example], split: str) -> list[str]:
         """A label that training never shows is an error."""

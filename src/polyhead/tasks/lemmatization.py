@@ -65,6 +65,10 @@ class Lemmatization(Task):
         gold = (IGNORE if lemma is None else self._script(word, lemma) for word, lemma in pairs)
         return np.fromiter(gold, dtype=np.int64, count=len(example.words))
 
+    def unit_gold(self, example: Example) -> NDArray[np.int64] | None:
+        """The edit script of each word."""
+        return self.target(example)
+
     def check(self, examples: Sequence[Example], split: str) -> list[str]:
         """Lemmas whose edit script training never shows are counted in a note."""
         golds = (target for target in map(self.target, examples) if target is not None)

@@ -77,13 +77,25 @@ class Ner(Task):
         if not self.carries(example):
             return None
         self._see_marked(example)
+        tags = self._tags(example)
+        return self._possible(tags) if self.only else tags
+
+    def unit_gold(self, example: Example) -> NDArray[np.int64] | None:
+        """The tag of each word; where not all labels are marked, words without a mark have none."""
+        if not self.carries(example):
+            return None
+        tags = self._tags(example)
+        return np.where(tags == 0, IGNORE, tags) if self.only else tags
+
+    def _tags(self, example: Example) -> NDArray[np.int64]:
+        """The index of each word's tag. Shape (words,)."""
         tags = np.zeros(len(example.words), dtype=np.int64)
         for span in self._gold(example):
             if span.label in self.labels:
                 begin = 1 + 2 * self.labels.index(span.label)
                 tags[span.start] = begin
                 tags[span.start + 1 : span.end] = begin + 1
-        return self._possible(tags) if self.only else tags
+        return tags
 
     def _possible(self, tags: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where nothing is marked there may be a span of another label than those that are."""

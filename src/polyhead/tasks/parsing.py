@@ -88,6 +88,14 @@ class Parsing(Task):
         relations = np.asarray([index.get(relation, IGNORE) for relation in tree.relations], dtype=np.int64)
         return Arcs(np.asarray(tree.heads, dtype=np.int64), relations)
 
+    def unit_gold(self, example: Example) -> NDArray[np.int64] | None:
+        """Each word's relation, and on which side of it its head is: what of a tree can be told of a word alone."""
+        arcs = self.target(example)
+        if arcs is None:
+            return None
+        before = arcs.heads <= np.arange(len(arcs.heads))  # heads count from 1, and 0 is the root
+        return np.where(arcs.relations == IGNORE, IGNORE, 2 * arcs.relations + before)
+
     def check(self, examples: Sequence[Example], split: str) -> list[str]:
         """Relations that training never shows are counted in a note."""
         trees = (self._gold(example) for example in examples if self.carries(example))

@@ -9,6 +9,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from polyhead.data.example import Example, Prediction, Value
@@ -69,6 +70,11 @@ class Regression(Task):
     def hits(self, example: Example, given: Value) -> list[bool | None]:
         """Whether the number is within half a spread of the training numbers, which the confidence is about."""
         return [abs(cast(float, example.layers[self.layer]) - cast(float, given)) <= 0.5 * self.spread]
+
+    def unit_gold(self, example: Example) -> NDArray[np.float64] | None:
+        """The number, in spreads from the mean."""
+        target = self.target(example)
+        return None if target is None else np.asarray([[target]])
 
     def score(self, examples: Sequence[Example], predicted: Sequence[Value]) -> dict[str, float]:
         """``pearson``, ``spearman`` and ``rmse``."""

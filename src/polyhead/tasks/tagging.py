@@ -64,6 +64,10 @@ class Tagging(Task):
         gold = (IGNORE if label is None else index.get(label, IGNORE) for label in self._gold(example))
         return np.fromiter(gold, dtype=np.int64, count=len(example.words))
 
+    def unit_gold(self, example: Example) -> NDArray[np.int64] | None:
+        """The label of each word."""
+        return self.target(example)
+
     def check(self, examples: Sequence[Example], split: str) -> list[str]:
         """A label that training never shows is an error; in an open layer it is counted in a note."""
         strict = (self.unseen or ("count" if self.layer in OPEN_LAYERS else "error")) == "error"

@@ -197,7 +197,7 @@ class Training:
             wanted = [name for name in tasks if units.get(name, 0) < CHANCE_UNITS]
             if not wanted:
                 break
-            batch, targets = self._batch(plan.examples, rows, wanted)
+            batch, targets = self.batch(plan.examples, rows, wanted)
             for name, loss in self.model.chance(batch, targets).items():
                 total[name] = total.get(name, 0.0) + float(loss.total)
                 units[name] = units.get(name, 0) + loss.units
@@ -269,13 +269,14 @@ class Training:
         assert self.optimizer is not None
         done = self.progress.step / max(1, self.optimizer.steps)
         lessons = self.lessons.of(rows, done) if self.lessons else {}
-        losses = self.model.loss(*self._batch(examples, rows, list(self.weighting.weights)), lessons)
+        losses = self.model.loss(*self.batch(examples, rows, list(self.weighting.weights)), lessons)
         shared = [p for p in self.shared if p.requires_grad]
         return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
 
-    def _batch(
+    def batch(
         self, examples: TrainingSet, rows: NDArray[np.int64], tasks: Sequence[str]
     ) -> tuple[Batch, dict[str, Targets]]:
+        """Some examples of a stage as the encoder takes them, and the gold of these tasks in them."""
         encoder = self.model.encoder
         seed = (self.recipe.seed, self.progress.stage, self.progress.step)
         drawn = examples.draw(rows.tolist(), encoder.tokenizer, seed)

@@ -89,7 +89,7 @@ def train(
             remedy = f"Choose another folder, delete it, or go on with it: polyhead train --resume {folder}"
         raise PolyheadError(f"The output folder {str(folder)!r} is not empty.", remedy=remedy)
     keep_freed_memory()
-    training, facts = _set_up(recipe, folder, tell)
+    training, facts = set_up(recipe, folder, tell)
     training.tell = tell
     write_json(folder / "run.json", facts)
     write_text(folder / "recipe.toml", training.recipe.to_toml())
@@ -121,7 +121,7 @@ def resume(
     keep_freed_memory()
     before = read_json(folder / "run.json", "threads", "fingerprints")
     torch.set_num_threads(before["threads"])
-    training, facts = _set_up(load_recipe(folder / "recipe.toml"), folder, tell)
+    training, facts = set_up(load_recipe(folder / "recipe.toml"), folder, tell)
     for name, fingerprint in before["fingerprints"].items():
         if facts["fingerprints"].get(name) != fingerprint:
             spec = training.recipe.data[name]
@@ -138,7 +138,12 @@ def resume(
     return _finish(training, watch, checkpoint_seconds, see)
 
 
-def _set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
+def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
+    """All that a run needs before its first step, and what it notes of itself.
+
+    Raises:
+        PolyheadError: The recipe or the data is wrong.
+    """
     check_stages(recipe)
     device = device_of(recipe)
     tasks = recipe.make_tasks()
