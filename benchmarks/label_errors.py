@@ -72,8 +72,8 @@ def once(options: argparse.Namespace, job: dict[str, Any]) -> None:
 def errors(options: argparse.Namespace, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How many flipped labels are found."""
     from polyhead.recipe import make_recipe
+    from polyhead.studies.asking import ask
     from polyhead.studies.learn import Order, learn
-    from polyhead.studies.study import ask
     from polyhead.studies.suspects import gather, parts_of
     from polyhead.studies.ways import part
     from polyhead.training.prepare import load_datasets, prepare_tasks

@@ -672,7 +672,7 @@ def stop(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("command", "stopped"),
     [
-        ("evaluate RUN", "polyhead.cli.TyperGroup.make_context"),
+        ("evaluate RUN", "polyhead.cli.shared.TyperGroup.make_context"),
         ("evaluate RUN", "polyhead.training.run.assess"),
         ("predict RUN", "polyhead.annotate.load"),
         ("predict RUN", "polyhead.data.text.opened"),

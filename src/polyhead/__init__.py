@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from polyhead.reporting import report
     from polyhead.studies.advice import Advice, advise
     from polyhead.studies.answers import Answers
-    from polyhead.studies.study import Study, study
+    from polyhead.studies.folder import Study
+    from polyhead.studies.study import study
     from polyhead.training import Run, compare, evaluate, resume, separate, train
 
 __all__ = [
@@ -58,7 +59,7 @@ _HOMES = {
     "Recipe": "polyhead.recipe",
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
-    "Study": "polyhead.studies.study",
+    "Study": "polyhead.studies.folder",
     "advise": "polyhead.studies.advice",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",

@@ -10,8 +10,9 @@ import numpy as np
 
 import runs
 from polyhead.recipe import load_recipe
+from polyhead.studies.asking import ask
+from polyhead.studies.folder import RUNS, Asked, Study
 from polyhead.studies.learn import PARTS
-from polyhead.studies.study import RUNS, Asked, Study, ask
 
 WAYS = ("scratch", "frozen", "fine-tuned", "joint", "joint-fine-tuned", "from:pos", "from:entities", "from:syntax")
 SIZES = (50, 100, 200, 500, 5000)

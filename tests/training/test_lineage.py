@@ -137,6 +137,6 @@ def test_the_command_without_paths_of_this_machine() -> None:
     assert facts.command(["/venv/bin/polyhead", "train", "/home/me/my recipe.toml", "--seed", "3"]) == (
         "polyhead train 'my recipe.toml' --seed 3"
     )
-    assert facts.command(["/src/polyhead/cli.py", "demo"]) == "polyhead demo"
+    assert facts.command(["/src/polyhead/__main__.py", "demo"]) == "polyhead demo"
     assert facts.command(["train.py"]) is None
     assert facts.command([]) is None

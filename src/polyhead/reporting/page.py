@@ -18,7 +18,7 @@ from polyhead.reporting.best_page import inspection_sections
 from polyhead.reporting.study_page import study_report
 from polyhead.scoring import figure, signature_lines, stage_rows
 from polyhead.studies import Study
-from polyhead.studies.study import RESULTS
+from polyhead.studies.folder import RESULTS
 from polyhead.training.run import Run
 
 

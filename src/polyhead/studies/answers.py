@@ -13,7 +13,7 @@ from polyhead.drawing.figures import Picture
 from polyhead.scoring import within
 from polyhead.studies.curves import Curve, Forecast, Needed, curves, forecast, needed
 from polyhead.studies.effects import Contributions, Estimate, difference, holm, mean
-from polyhead.studies.study import Result, Study
+from polyhead.studies.folder import Result, Study
 from polyhead.studies.ways import SCRATCH, TUNED
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from polyhead.model import load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.predict import Annotator
 from polyhead.studies.claim import claimed
+from polyhead.studies.folder import MODEL, RUNS, Result, Study
 from polyhead.studies.held import HELD, gives_chances
 from polyhead.studies.learn import FIGURES, Order
 from polyhead.studies.pool import SIZE, check_pool, choose
 from polyhead.studies.queue import Outcome, run_all, workers
-from polyhead.studies.study import MODEL, RUNS, Result, Study
 from polyhead.studies.suspects import Suspects, explain_missing, gather, has_cleanlab, parts_of
 from polyhead.studies.ways import Lesson, part
 from polyhead.training.prepare import load_datasets, prepare_tasks

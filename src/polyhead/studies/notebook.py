@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from polyhead.drawing.html import table
 from polyhead.errors import PolyheadError, nearest
 from polyhead.studies.answers import Answers
-from polyhead.studies.study import Study
+from polyhead.studies.folder import Study
 from polyhead.studies.words import estimate_words, headline, more_lines, way_name
 
 if TYPE_CHECKING:

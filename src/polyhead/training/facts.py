@@ -58,7 +58,7 @@ def memory() -> float | None:
 def command(arguments: list[str]) -> str | None:
     """The polyhead command of this process, files by their names alone; ``None`` if it is a program of the user's."""
     program = Path(arguments[0]) if arguments else Path()
-    if program.stem != "polyhead" and program.parts[-2:] != ("polyhead", "cli.py"):
+    if program.stem != "polyhead" and program.parts[-2:] != ("polyhead", "__main__.py"):
         return None
     words = [Path(word).name if Path(word).is_absolute() else word for word in arguments[1:]]
     return shlex.join(["polyhead", *words])

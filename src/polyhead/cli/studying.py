@@ -1,0 +1,173 @@
+"""Commands on many runs: a study, and advice before one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from polyhead.cli.shared import JsonOption, app, check_json, tell
+from polyhead.errors import PolyheadError
+
+
+@app.command()
+def study(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
+    target: Annotated[str, typer.Option(metavar="TASK", help="The task that the study is about.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
+    ] = None,
+    ways: Annotated[
+        str | None,
+        typer.Option(help="scratch, frozen, fine-tuned, lora, joint, joint-fine-tuned, from:TASK, own; with commas."),
+    ] = None,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of training examples, with commas; all for all.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; by default one for each processor.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
+    on: Annotated[str, typer.Option(help="Where runs are computed: local or ray.")] = "local",
+    keep: Annotated[
+        str, typer.Option(help="Which models stay: all, or the best of each way. Scores always do.")
+    ] = "all",
+    pool: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Texts without labels, of which to choose those to label next.")
+    ] = None,
+    pool_size: Annotated[int, typer.Option(min=1, help="How many to choose.")] = 100,
+    suspects: Annotated[
+        bool, typer.Option(help="Look for label errors in the training data, which takes a few trainings.")
+    ] = True,
+) -> None:
+    """Train a task in several ways, on several numbers of examples, and see what transfer bought.
+
+    Example: polyhead study recipe.toml --target entities --sizes 100,500,all
+
+    The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
+    """
+    from polyhead.reporting.study_page import LivePage
+    from polyhead.studies import answers, look_at_best, run_study
+    from polyhead.studies.best import choose_texts, see_pool
+    from polyhead.studies.view import show_answers, show_best, show_choice
+
+    if on not in ("local", "ray"):
+        raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
+    if pool is not None:
+        see_pool(pool, pool_size)
+    page = LivePage(tell)
+    best = None
+    try:
+        made = run_study(
+            recipe,
+            target,
+            output or Path("studies") / recipe.stem,
+            ways=None if ways is None else [way.strip() for way in ways.split(",")],
+            sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
+            seeds=range(1, seeds + 1),
+            at_once=at_once,
+            threads=threads,
+            on=on,
+            keep=keep,
+            tell=tell,
+            see=page,
+        )
+        page.finish()
+        found = answers(made)
+        if found is not None:
+            show_answers(found)
+            best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
+        if best is not None:
+            show_best(best)
+        if best is not None and pool is not None:
+            choice = choose_texts(made, best, pool, pool_size, tell)
+            best = replace(best, choice=choice)
+            show_choice(choice)
+    finally:
+        written = page.finish(best)
+    for point, error in made.failures:
+        tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
+    if written is not None:
+        print(f"\nThe page with pictures: {written}")
+
+
+class _Lists(TyperCommand):
+    """A command some of whose options take several values one after the other: --encoders A B C."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        spread, option = [], ""
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in ("--encoders", "--sources") else ""
+                spread += [] if option else [word]
+            else:
+                spread += [option, word] if option else [word]
+        return super().parse_args(ctx, spread)
+
+
+@app.command(cls=_Lists)
+def advise(
+    recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
+    target: Annotated[str, typer.Option(metavar="TASK", help="The task that is to be good.")],
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Encoders to rank: as a recipe names them, folders, or finished runs."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="Sources to rank: tasks of the recipe, or finished runs."),
+    ] = None,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Find, too, which tasks to train together: takes a short joint run.")
+    ] = False,
+    examples: Annotated[int, typer.Option(help="How many of the target's training examples to look at.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of their draw, and of brief lessons.")] = 1,
+    then: Annotated[str | None, typer.Option(help="study: go on with a study of the best few.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Rank encoders and source tasks for a target before any training, and say how sure that is.
+
+    Example: polyhead advise recipe.toml --target entities --encoders minilm runs/first --sources pos syntax
+    """
+    if then not in (None, "study"):
+        raise PolyheadError(f"--then {then} is nothing to go on with.", remedy="Take --then study, or leave it out.")
+    if output is not None and then is None:
+        raise PolyheadError("--output is the folder of a study.", remedy="Add --then study, or leave it out.")
+    from polyhead.studies.advice import advise as ask
+    from polyhead.studies.advice_view import advice_lines
+    from polyhead.views import show, write_figures
+
+    check_json(json_file)
+    found = ask(
+        recipe, target, encoders=encoders, sources=sources, groups=groups, examples=examples, seed=seed, tell=tell
+    )
+    for line in advice_lines(found):
+        show(line)
+    write_figures(json_file, found.to_dict())
+    if then == "study":
+        ways = ",".join(found.ways())
+        show(f"\nNow the study; to add to it later: polyhead study {recipe} --target {target} --ways {ways}")
+        study(recipe, target, output, ways=ways)
+
+
+def _size(text: str) -> int:
+    """A number of examples from the command line.
+
+    Raises:
+        PolyheadError: It is none.
+    """
+    if text == "all":
+        return sys.maxsize
+    try:
+        return int(text)
+    except ValueError:
+        raise PolyheadError(f"--sizes: {text!r} is no number of examples.", remedy="As in 100,500,all") from None
