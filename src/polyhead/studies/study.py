@@ -403,7 +403,8 @@ def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obj
         rest = "" if not left or seconds is None else f"; {len(left):,} left, about {_minutes(seconds / count)}"
         tell(f"{lesson.name}: {said}{rest}")
 
-    with workers(on, count, known.threads) as here:
+    with workers(on, at_once, known.threads) as here:
+        count = here.room
         run_all(lessons, known.order, here, done, known.outcomes)
     tell(f"finished in {_minutes(time.monotonic() - began)}")
 
