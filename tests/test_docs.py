@@ -36,11 +36,12 @@ import pytest
 
 from polyhead import cli
 from polyhead.recipe import load_recipe, make_recipe
+from studies.inline import Inline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXEMPT = ("make ", "pip ", "git ", "cd ", "python3 -m venv ", "source ", ".venv/bin/pre-commit ", "polyhead demo")
-TRAINED = ("train", "evaluate", "predict", "demo")
+TRAINED = ("train", "evaluate", "predict", "demo", "study")
 """Commands that print the figures or answers of a trained model, which are another one here."""
 
 FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^\n]*)\n(?P<text>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
@@ -179,7 +180,7 @@ class Visit:
     def command(self, block: Block, command: str, shown: str) -> None:
         if command.startswith(EXEMPT):
             return
-        if "polyhead train" in command:
+        if "polyhead train" in command or "polyhead study" in command:
             one_epoch(self.folder)
         code, printed = run(command, self.folder)
         failing = shown.startswith("error:")
@@ -219,12 +220,19 @@ def small_minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def here(*_: Any) -> Iterator[Inline]:
+    """The runs of a study in this process, where ``minilm`` is tiny."""
+    yield Inline()
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, small_minilm: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that looks like a checkout, where ``minilm`` is tiny."""
     for part in ("examples", "src/polyhead/sample"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr("polyhead.nn.loading._bundled_folder", lambda _: small_minilm)
+    monkeypatch.setattr("polyhead.studies.study.workers", here)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delitem(sys.modules, "ordinal", raising=False)

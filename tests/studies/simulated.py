@@ -65,7 +65,9 @@ def simulate(
         np.savez_compressed(place / PARTS, figure=accuracy, of=right - accuracy)
         pace = 0.05 * point.size**0.7 * (0.4 if point.way == "frozen" else 3 if "joint" in point.way else 1)
         steps = range(1, 9)
-        curve = [[round(pace * n, 2), accuracy * (1 - math.exp(-0.7 * n)) + rng.normal(scale=0.004)] for n in steps]
+        curve = [
+            [round(pace * n, 2), min(1.0, accuracy * (1 - math.exp(-0.7 * n)) + rng.normal(scale=0.004))] for n in steps
+        ]
         figures = {"accuracy": accuracy, "macro_f1": accuracy - 0.01}
         made.outcomes[point.lesson.key] = {"figures": figures, "seconds": 1.3 * pace * 8, "curve": curve}
         before = point.lesson.before

@@ -24,6 +24,7 @@ from polyhead.studies import Study, answers, run_study
 from polyhead.studies.learn import FIGURES, Order, learn
 from polyhead.studies.queue import Outcome
 from polyhead.studies.words import headline, verdict_words
+from studies.inline import Inline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,30 +33,12 @@ ENTITIES = '[tasks.entities]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n
 STAGE = "[[stages]]\nepochs = 1\nbatch_pieces = 96\n"
 
 
-class Inline:
-    """Runs in this process, in order."""
-
-    room = 1
-
-    def __init__(self) -> None:
-        self.orders: list[Order] = []
-
-    def submit(self, order: Order) -> Future[Outcome]:
-        self.orders.append(order)
-        future: Future[Outcome] = Future()
-        future.set_result(learn(order))
-        return future
-
-    def close(self, *, now: bool) -> None:
-        pass
-
-
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
     inline = Inline()
 
     @contextmanager
-    def workers(on: str, count: int, threads: int) -> Iterator[Inline]:
+    def workers(on: str, count: int | None, threads: int) -> Iterator[Inline]:
         yield inline
 
     monkeypatch.setattr(module, "workers", workers)

@@ -121,6 +121,8 @@ def _number_places(axes: Any, lines: Sequence[Line], narrow: bool) -> None:
     places = sorted({point.place for line in lines for point in (*line.points, *line.beyond)})
     if not places:
         return
+    if len(places) == 1:
+        axes.set_xlim(places[0] / 2, places[0] * 2)
     span = np.log(places[-1] / places[0]) or 1.0
     shown: list[float] = []
     for place in places:

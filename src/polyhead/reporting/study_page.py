@@ -208,7 +208,7 @@ def _saved(found: Answers) -> Iterator[str]:
     made = saved(found)
     if made is None:
         return
-    first = next(one for one in found.saved if one.way == found.best(one.size))
+    first = min((one for one in found.saved if one.way == found.best(one.size)), key=lambda one: one.size)
     yield f"<p>{escape(f'{way_name(first.way)} with {size_name(first.size)}: {saved_words(first)}')}</p>"
     yield made.html()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -238,8 +237,7 @@ def _learnt(
             outcomes[lesson.key] = outcome
             tell(f"{lesson.name}: {outcome.get('error') or str(outcome['seconds']) + ' s'}")
 
-        count = at_once or max(1, (os.cpu_count() or 1) // known.threads)
-        with workers(on, count, known.threads) as here:
+        with workers(on, at_once, known.threads) as here:
             run_all([*(one for one in before if one.key not in ready), *left], order, here, done, {**ready, **outcomes})
     finished = [lesson for lesson in lessons if "error" not in outcomes[lesson.key]]
     return [lesson for lesson in finished if (places[lesson.key] / HELD).exists()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from polyhead.errors import PolyheadError
@@ -26,6 +28,10 @@ ATTEMPTS = 2
 
 WATCH_SECONDS = 1.0
 """How often a process looks whether the one that began it is still there."""
+
+
+STORE = 100 * 2**20
+"""The bytes that a Ray cluster on this machine keeps for what runs send each other: next to nothing."""
 
 
 class Workers(Protocol):
@@ -79,16 +85,18 @@ class LocalWorkers:
 class RayWorkers:
     """A Ray cluster: the one that ``RAY_ADDRESS`` names, or else one on this machine.
 
-    The study's folder and the data must be at the same paths on all its machines.
+    polyhead must be installed on all its machines, and the study's folder and the data be at the same paths there.
+    Where the cluster has GPUs, each run takes one.
 
     Args:
         threads: How many processors a run takes.
+        count: The most runs at a time; by default as many as the cluster has room for.
 
     Raises:
-        PolyheadError: Ray is not installed.
+        PolyheadError: Ray is not installed, or there is no cluster at the address.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, count: int | None = None) -> None:
         try:
             import ray
         except ImportError as error:
@@ -96,19 +104,65 @@ class RayWorkers:
         self.ray = ray
         self.began = not ray.is_initialized()
         if self.began:
-            ray.init(log_to_driver=False, include_dashboard=False)
-        self.room = max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
-        self.learn = ray.remote(num_cpus=threads, max_retries=ATTEMPTS - 1)(learn)
+            _start_ray(ray)
+        has = ray.cluster_resources()
+        gpus = int(has.get("GPU", 0))
+        self.room = max(1, int(has.get("CPU", 1)) // threads)
+        if gpus:
+            self.room = min(self.room, gpus)
+        if count:
+            self.room = min(self.room, count)
+        # A run that is sent again goes on at its last checkpoint; who sends it again is the queue, as with processes.
+        settings = {"num_cpus": threads, "num_gpus": 1 if gpus else 0, "max_retries": 0}
+        self.learn = ray.remote(**settings)(learn)
+        self.running: list[Any] = []
 
     def submit(self, order: Order) -> Future[Outcome]:
         """Begin a run as soon as there are processors for it."""
-        future: Future[Outcome] = self.learn.remote(order).future()
+        asked = self.learn.remote(order)
+        self.running.append(asked)
+        future: Future[Outcome] = Future()
+
+        def pass_on(inner: Future[Outcome]) -> None:
+            error = inner.exception()
+            if error is None:
+                future.set_result(inner.result())
+            elif isinstance(error, self.ray.exceptions.RayTaskError):
+                future.set_exception(error)
+            else:  # its process or its machine is gone
+                future.set_exception(BrokenProcessPool(str(error)))
+
+        asked.future().add_done_callback(pass_on)
         return future
 
-    def close(self, *, now: bool) -> None:  # noqa: ARG002 - what ends here ends at once
-        """End what was begun here."""
+    def close(self, *, now: bool) -> None:
+        """End what was begun here; a cluster that was there before stays."""
+        if now:
+            for asked in self.running:
+                with suppress(Exception):  # it is finished, or gone with its machine
+                    self.ray.cancel(asked, force=True)
         if self.began:
             self.ray.shutdown()
+
+
+def _start_ray(ray: Any) -> None:
+    """Join the cluster that ``RAY_ADDRESS`` names, or begin one here.
+
+    Raises:
+        PolyheadError: There is none at that address.
+    """
+    here = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    own = [path for path in (Path(entry).resolve() for entry in sys.path) if not here & {path, *path.parents}]
+    # A user's own task types, and a checkout that is not installed, are found as they are here.
+    settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(map(str, own))}}}
+    if "RAY_ADDRESS" not in os.environ:
+        settings |= {"include_dashboard": False, "object_store_memory": STORE}
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        address = os.environ.get("RAY_ADDRESS", "this machine")
+        remedy = "Start one with `ray start`, or unset RAY_ADDRESS to have one on this machine."
+        raise PolyheadError(f"There is no Ray cluster at {address}: {error}", remedy=remedy) from error
 
 
 def _die_with(parent: int) -> None:
@@ -123,9 +177,19 @@ def _die_with(parent: int) -> None:
 
 
 @contextmanager
-def workers(on: str, count: int, threads: int) -> Iterator[Workers]:
-    """Where runs are computed, for the time of a block; an error or Ctrl-C ends what runs."""
-    here: Workers = RayWorkers(threads) if on == "ray" else LocalWorkers(count)
+def workers(on: str, count: int | None, threads: int) -> Iterator[Workers]:
+    """Where runs are computed, for the time of a block; an error or Ctrl-C ends what runs.
+
+    Args:
+        on: ``local`` or ``ray``.
+        count: How many at a time; by default as many as there are processors for.
+        threads: How many each computes with.
+    """
+    here: Workers
+    if on == "ray":
+        here = RayWorkers(threads, count)
+    else:
+        here = LocalWorkers(count or max(1, (os.cpu_count() or 1) // threads))
     try:
         yield here
     except BaseException:

@@ -136,7 +136,8 @@ def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obj
 
     if lessons:
         ready = {key: outcome for key, outcome in known.outcomes.items() if key not in left}
-        with workers(on, count, known.threads) as here:
+        with workers(on, at_once, known.threads) as here:
+            count = here.room
             run_all(lessons, known.order, here, done, ready)
         tell(f"finished in {_minutes(time.monotonic() - began)}")
 
