@@ -16,6 +16,8 @@ table { border-collapse: collapse; margin: 0.6rem 0; }
 th, td { text-align: right; padding: 0.2rem 0.8rem 0.2rem 0; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
 caption { text-align: left; color: #555; font-size: 0.9rem; }
+.texts td, .texts th { text-align: left; vertical-align: top; }
+.texts td:first-child { min-width: 14rem; }
 .scroll { overflow-x: auto; }
 svg { max-width: 100%; height: auto; }
 .note { color: #555; font-size: 0.9rem; }
