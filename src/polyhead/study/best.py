@@ -228,7 +228,7 @@ def _learnt(
         parts = f"{len(lessons)} parts of the training split"
         tell(f"label errors are looked for in {parts}: {counted(len(left), 'training')} to do")
         before = [lesson.before for lesson in left[:1] if lesson.before is not None]  # the same for all
-        ready = {one.key: {} for one in before if known.has_model(one)}
+        ready: dict[str, Outcome] = {one.key: {} for one in before if known.has_model(one)}
 
         def order(lesson: Lesson) -> Order:
             place = places.get(lesson.key)
