@@ -135,7 +135,8 @@ def _crossed(
         return None
     before, after, nll = [], [], 0.0
     for here, there in (halves, halves[::-1]):
-        part = Gold(*([side[i] for i in np.flatnonzero(here)] for side in (dev.examples, dev.items)))
+        rows = np.flatnonzero(here).tolist()
+        part = Gold([dev.examples[i] for i in rows], [dev.items[i] for i in rows])
         other = best_temperature(losses[there])
         before.append(certainties(model, name, part, 1.0))
         after.append(certainties(model, name, part, other))

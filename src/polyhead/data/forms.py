@@ -19,8 +19,8 @@ from polyhead.data.bio import to_tags
 from polyhead.data.braces import files_of, is_braced
 from polyhead.data.example import WORDS, Example, Labels, Prediction, Spans, Text, WordLabels
 from polyhead.data.readers import read_raw, suffix_format
+from polyhead.data.records import roles
 from polyhead.data.spec import PAIR, TEXT, DataSpec
-from polyhead.data.tables import roles
 from polyhead.data.tags import recognise
 from polyhead.data.writers import to_dict, write_columns, write_conllu
 from polyhead.files import write_text

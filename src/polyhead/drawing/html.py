@@ -37,6 +37,8 @@ caption span { display: inline-block; position: sticky; left: 0; max-width: min(
 tbody th { min-width: 7rem; max-width: 16rem; }
 .figures td { white-space: nowrap; }
 td small { display: block; color: #4d4d4d; font-size: 0.82em; }
+.texts td, .texts th { text-align: left; }
+.texts td:first-child { min-width: 14rem; }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible { outline: 2px solid #0b4f9e; }
 figure { margin: 0.8rem 0 1.2rem; }

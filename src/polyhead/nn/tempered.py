@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +47,13 @@ def summed(units: Tensor, counts: Sequence[int]) -> Tensor:
     return total.index_add(0, owners.to(units.device), units)
 
 
-def temperatures_of(heads: Mapping[str, Any]) -> dict[str, float]:
+def temperatures_of(heads: nn.ModuleDict) -> dict[str, float]:
     """The temperatures of heads that have another than 1."""
-    return {name: head.temperature for name, head in heads.items() if head.temperature != 1}
+    found = {name: float(cast(Any, head).temperature) for name, head in heads.items()}
+    return {name: temperature for name, temperature in found.items() if temperature != 1}
 
 
-def set_temperatures(heads: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def set_temperatures(heads: nn.ModuleDict, known: Mapping[str, Any]) -> None:
     """Give heads these temperatures, and all others 1.
 
     Raises:
@@ -66,4 +67,4 @@ def set_temperatures(heads: Mapping[str, Any], known: Mapping[str, Any]) -> None
                 f"The temperature of {name!r} in config.json is {found!r}.",
                 remedy=f"It is a number from {COOLEST} to {HOTTEST:g}; 1 leaves confidences as they are.",
             )
-        head.temperature = float(found)
+        cast(Any, head).temperature = float(found)

@@ -121,9 +121,9 @@ def _suspects(found: Suspects) -> Iterator[str]:
     yield f"<p>{escape(suspects_words(found))}</p>"
     if found.listed:
         sure = "off, in standard deviations" if found.numbers else "gold's chance"
-        head = ["text", "gold", "a run that has not seen it says", sure, "where"]
+        head = ["text", "gold", "another run", sure, "where"]
         yield _texts(
-            "training data, the most suspect first",
+            "training data, the most suspect first, and what a run says that has not seen it",
             head,
             [_suspect(one, found) for one in found.listed[:MOST_SUSPECTS]],
         )
@@ -137,13 +137,13 @@ def _choice(choice: Choice) -> Iterator[str]:
 
 
 def _slip(slip: Slip) -> list[str]:
-    sure = "" if slip.sure is None else f"{100 * slip.sure:.0f} %"
+    sure = "" if slip.sure is None else f"{100 * slip.sure:.0f}&nbsp;%"
     sides = [escape(NOTHING if side is None else side) for side in (slip.gold, slip.given)]
     return [_marked(slip), *sides, sure, _where(slip.file, slip.line)]
 
 
 def _suspect(one: Suspect, found: Suspects) -> list[str]:
-    sure = f"{one.chance:+.1f}" if found.numbers else f"{100 * one.chance:.1f} %"
+    sure = f"{one.chance:+.1f}" if found.numbers else f"{100 * one.chance:.1f}&nbsp;%"
     return [_marked(one), escape(one.gold), escape(one.instead), sure, _where(one.file, one.line)]
 
 

@@ -91,8 +91,7 @@ class Best:
 def best_run(known: Study) -> tuple[Result, str] | None:
     """The best of a study's finished runs whose model is still there, and the split that says so: dev where the study
     scores on test, so that its figure on test does not flatter it."""
-    task = known.question.recipe.make_tasks()[known.question.target]
-    sign = -1 if task.lower_is_better else 1
+    sign = -1 if known.lower_is_better else 1
     results = [result for result in known.results if (known.folder / RUNS / result.key / MODEL).is_dir()]
     on_dev = known.question.scored != "dev" and all(result.curve for result in results)
 
@@ -203,7 +202,8 @@ def _suspects(
         tell("label errors are not looked for: there is one training example")
         return None
     parts = parts_of(question.whole)
-    lessons = [part(question, run.way, number, parts, run.seed) for number in range(1, parts + 1)]
+    seed = known.asked[0].seeds[0]  # not the best run's, so that another best seed costs no more trainings
+    lessons = [part(question, run.way, number, parts, seed) for number in range(1, parts + 1)]
     finished = _learnt(known, lessons, on, at_once, tell)
     if not finished:
         return None
@@ -227,7 +227,7 @@ def _learnt(
         parts = f"{len(lessons)} parts of the training split"
         tell(f"label errors are looked for in {parts}: {counted(len(left), 'training')} to do")
         before = [lesson.before for lesson in left[:1] if lesson.before is not None]  # the same for all
-        ready = {one.key: {} for one in before if known.has_model(one)}
+        ready: dict[str, Outcome] = {one.key: {} for one in before if known.has_model(one)}
 
         def order(lesson: Lesson) -> Order:
             place = places.get(lesson.key)

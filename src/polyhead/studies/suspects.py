@@ -196,7 +196,8 @@ def _other(gold: NDArray[np.int64], chances: Floats) -> Floats:
         return np.zeros(0)
     left = chances.copy()
     np.put_along_axis(left, gold[:, None], -1.0, axis=1)
-    return left.argmax(axis=1).astype(np.float64)
+    found: Floats = left.argmax(axis=1).astype(np.float64)
+    return found
 
 
 def _table(
@@ -254,16 +255,17 @@ def _suspect(task: Task, examples: Sequence[Example], found: Judged, place: int)
     example = examples[text]
     chance = round(float(found.chance[place]), 4)
     if task.kind is float:
-        sides = [f"{example.layers[task.layer]:g}", f"{found.instead[place]:.4g}"]
+        gold, instead = f"{example.layers[task.layer]:g}", f"{found.instead[place]:.4g}"
     else:
         mark = int(task.marks(task.target(example))[unit])
-        sides = [task.reading(example, unit, mark), task.reading(example, unit, int(found.instead[place]))]
+        gold = task.reading(example, unit, mark)
+        instead = task.reading(example, unit, int(found.instead[place]))
     if not task.words:
         words = example.running + (f" / {example.pair}" if example.pair is not None else "")
-        return Suspect("", words[:LONGEST], "", *sides, chance, example.file, example.line)
+        return Suspect("", words[:LONGEST], "", gold, instead, chance, example.file, example.line)
     before, after = example.words[max(0, unit - AROUND) : unit], example.words[unit + 1 : unit + 1 + AROUND]
     line = example.lines[unit] if example.lines else example.line
-    return Suspect(" ".join(before), example.words[unit], " ".join(after), *sides, chance, example.file, line)
+    return Suspect(" ".join(before), example.words[unit], " ".join(after), gold, instead, chance, example.file, line)
 
 
 def parts_of(count: int) -> int:

@@ -144,7 +144,8 @@ class RegressionHead(Head):
         number = self.number(sentence)[:, 0].float()  # (batch,)
         log_variance = self._log_variance(sentence)[:, None] + 2 * torch.tensor(temperatures).log().to(number.device)
         squared = (number - torch.tensor(targets, dtype=torch.float32, device=number.device)).square()[:, None]
-        return 0.5 * (log_variance + squared * torch.exp(-log_variance) + math.log(2 * math.pi))
+        found: Tensor = 0.5 * (log_variance + squared * torch.exp(-log_variance) + math.log(2 * math.pi))
+        return found
 
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The number; its confidence is the chance that the truth lies within half a spread of the training data."""

@@ -9,6 +9,7 @@ from typing import Any
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json
 from polyhead.model import BEST, Model, load_model
+from polyhead.nn.tempered import set_temperatures, temperatures_of
 from polyhead.scoring import Measured
 from polyhead.training.lineage import LINEAGE, dev_scores, read_log
 from polyhead.training.run import Run, assess, write_card
@@ -64,6 +65,7 @@ def _alone(model: Model, name: str) -> Model:
     alone = Model(model.encoder, {name: task}, info)
     weights = model.state_dict()
     alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
+    set_temperatures(alone.heads, temperatures_of(model.heads))
     return alone.eval()
 
 
