@@ -43,6 +43,7 @@ ORDER = [
         "annotate",
         "views",
         "studies",
+        "advice",
         "reporting",
         "demo",
         "cli",

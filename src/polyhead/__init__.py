@@ -16,12 +16,12 @@ from polyhead.errors import PolyheadError
 from polyhead.version import __version__
 
 if TYPE_CHECKING:
+    from polyhead.advice import Advice, advise
     from polyhead.doc import Doc, Sentence
     from polyhead.hub import push
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
-    from polyhead.studies.advice import Advice, advise
     from polyhead.studies.answers import Answers
     from polyhead.studies.folder import Study
     from polyhead.studies.study import study
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Advice": "polyhead.studies.advice",
+    "Advice": "polyhead.advice",
     "Annotator": "polyhead.predict",
     "Answers": "polyhead.studies.answers",
     "Doc": "polyhead.doc",
@@ -60,7 +60,7 @@ _HOMES = {
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
     "Study": "polyhead.studies.folder",
-    "advise": "polyhead.studies.advice",
+    "advise": "polyhead.advice",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",
     "load": "polyhead.predict",

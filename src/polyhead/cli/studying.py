@@ -142,8 +142,8 @@ def advise(
         raise PolyheadError(f"--then {then} is nothing to go on with.", remedy="Take --then study, or leave it out.")
     if output is not None and then is None:
         raise PolyheadError("--output is the folder of a study.", remedy="Add --then study, or leave it out.")
-    from polyhead.studies.advice import advise as ask
-    from polyhead.studies.advice_view import advice_lines
+    from polyhead.advice.advise import advise as ask
+    from polyhead.advice.view import advice_lines
     from polyhead.views import show, write_figures
 
     check_json(json_file)

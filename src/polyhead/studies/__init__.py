@@ -1,9 +1,8 @@
-"""Studies: many runs on one question, and what they say together; and advice before any of them."""
+"""Studies: many runs on one question, and what they say together."""
 
-from polyhead.studies.advice import Advice, advise
 from polyhead.studies.answers import Answers, answers
 from polyhead.studies.best import Best, look_at_best
 from polyhead.studies.folder import Study
 from polyhead.studies.study import study as run_study
 
-__all__ = ["Advice", "Answers", "Best", "Study", "advise", "answers", "look_at_best", "run_study"]
+__all__ = ["Answers", "Best", "Study", "answers", "look_at_best", "run_study"]

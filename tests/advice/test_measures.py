@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 
-from polyhead.studies.measures import Floats, Measured, h_score, logme, measured, sure
+from polyhead.advice.measures import Floats, Measured, h_score, logme, measured, sure
 
 
 def data(count: int, width: int, classes: int = 3, seed: int = 0) -> tuple[Floats, Floats]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polyhead.advice.measures import GROUPS, Floats
 from polyhead.data import Example
 from polyhead.errors import PolyheadError
 from polyhead.nn.batch import cut_batches
@@ -25,7 +26,6 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.features import digest
 from polyhead.nn.keeping import level_keys
 from polyhead.nn.pieces import Pieces
-from polyhead.studies.measures import GROUPS, Floats
 from polyhead.tasks import Task
 
 BUDGET = 2048

@@ -16,17 +16,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import polyhead
-import polyhead.studies.candidates as candidates
+import polyhead.advice.candidates as candidates
 import runs
 from conftest import build_encoder
+from polyhead.advice.units import MOST_WORDS, features, sample
+from polyhead.advice.view import advice_lines
 from polyhead.cli import app
 from polyhead.data.example import Example, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.nn.cache import find_cache
 from polyhead.nn.loading import load_encoder
 from polyhead.studies import Advice, advise
-from polyhead.studies.advice_view import advice_lines
-from polyhead.studies.units import MOST_WORDS, features, sample
 from polyhead.tasks import Task, make_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,7 +180,7 @@ def test_features_are_kept_for_the_next_time(tiny_encoder: Path, monkeypatch: py
     examples = sentences(6)
     of, encoder = sample(tagger(examples), examples, 6, seed=1), load_encoder(str(tiny_encoder))
     first = features(encoder, of, find_cache())
-    monkeypatch.setattr("polyhead.studies.units._compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("polyhead.advice.units._compute", lambda *_: pytest.fail("computed again"))
     np.testing.assert_array_equal(features(load_encoder(str(tiny_encoder)), of, find_cache()), first)
     with pytest.raises(pytest.fail.Exception, match="computed again"):
         with torch.no_grad():

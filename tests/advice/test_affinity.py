@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import runs
+from polyhead.advice.affinity import _group_worth, best_groups, grouped, mean_of, together
+from polyhead.advice.measures import Floats
 from polyhead.errors import PolyheadError
 from polyhead.recipe import load_recipe
-from polyhead.studies.affinity import _group_worth, best_groups, grouped, mean_of, together
-from polyhead.studies.measures import Floats
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polyhead.advice.affinity import Together, together
+from polyhead.advice.candidates import Candidate, named, own, source, sources_of
+from polyhead.advice.measures import Measured, Sure, h_score, logme, measured, sure
+from polyhead.advice.units import Sample, features, sample
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.cache import find_cache
 from polyhead.recipe import Recipe, load_recipe
-from polyhead.studies.affinity import Together, together
-from polyhead.studies.candidates import Candidate, named, own, source, sources_of
 from polyhead.studies.effects import holm
-from polyhead.studies.measures import Measured, Sure, h_score, logme, measured, sure
-from polyhead.studies.units import Sample, features, sample
 from polyhead.studies.ways import TUNED, WITH
 from polyhead.tasks import Task
 from polyhead.training.prepare import device_of, load_datasets, prepare_tasks

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from polyhead.advice.advise import ALPHA, Advice, Ranked
+from polyhead.advice.affinity import Together
+from polyhead.advice.measures import Sure
 from polyhead.data.text import counted
-from polyhead.studies.advice import ALPHA, Advice, Ranked
-from polyhead.studies.affinity import Together
-from polyhead.studies.measures import Sure
 
 CAVEAT = (
     "Intervals are over the examples that were looked at. They do not hold what fine-tuning makes of an encoder, nor "

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from polyhead.advice.candidates import brief
+from polyhead.advice.measures import Floats, Sure
 from polyhead.errors import PolyheadError
 from polyhead.intervals import LEVEL
 from polyhead.recipe import Recipe, make_recipe
-from polyhead.studies.candidates import brief
 from polyhead.studies.effects import holm
-from polyhead.studies.measures import Floats, Sure
 from polyhead.training.examples import TrainingSet
 from polyhead.training.loop import Training
 from polyhead.training.records import Stepped
