@@ -297,9 +297,8 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
         path = folder / BEST / "tasks.json"
         known = read_json(path) if path.exists() else {}
         if best not in known:
-            raise PolyheadError(
-                f"There are no best weights for {best!r}.", remedy=f"Known: {', '.join(known) or 'none'}."
-            )
+            remedy = f"Known: {', '.join(known) or 'none'}."
+            raise PolyheadError(f"There are no best weights for {best!r}.", remedy=remedy)
         _fill(model, folder / BEST / known[best]["file"])
         set_temperatures(model.heads, {})  # those were for other weights
     return model
@@ -369,11 +368,11 @@ def model_folder(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise PolyheadError(f"There is no run {str(folder)!r}.", remedy="Check the path.")
-    if not (folder / "model").is_dir() and (folder / "recipe.toml").exists():
-        raise PolyheadError(
-            f"The run {str(folder)!r} has not finished a stage.", remedy=f"Go on: polyhead train --resume {folder}"
-        )
-    return folder / "model" if (folder / "model").is_dir() else folder
+    inner = folder / "model"
+    if not inner.is_dir() and (folder / "recipe.toml").exists():
+        remedy = f"Go on: polyhead train --resume {folder}"
+        raise PolyheadError(f"The run {str(folder)!r} has not finished a stage.", remedy=remedy)
+    return inner if inner.is_dir() else folder
 
 
 def saved_tasks(folder: Path) -> dict[str, Task]:

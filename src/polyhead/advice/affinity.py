@@ -144,7 +144,8 @@ def grouped(names: Sequence[str], found: Floats, steps: int) -> Together:
 
 def _worth(found: Floats, groups: Sequence[Sequence[int]]) -> Floats:
     """The mean over tasks of the mean affinity from their companions, at each measurement. Shape (measurements,)."""
-    return sum((_group_worth(found, group) for group in groups), start=np.zeros(len(found))) / found.shape[1]
+    worth: Floats = sum((_group_worth(found, group) for group in groups), start=np.zeros(len(found))) / found.shape[1]
+    return worth
 
 
 def _group_worth(found: Floats, group: Sequence[int]) -> Floats:

@@ -163,8 +163,8 @@ def _compute(encoder: Encoder, task: Task, items: Sequence[Pieces]) -> Tensor:
             except PolyheadError:  # its layers differ in shape
                 encoding = encoder(batch)
             vectors = _vectors(encoding, task).float().cpu()
-            counts = encoding.counts if task.words else [1] * len(encoding)
-            for place, part in zip(chosen, vectors.split(list(counts)), strict=True):
+            counts = list(encoding.counts) if task.words else [1] * len(encoding)
+            for place, part in zip(chosen, torch.split(vectors, counts), strict=True):
                 parts[place] = part
     return torch.cat(parts)
 

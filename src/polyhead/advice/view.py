@@ -8,9 +8,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from polyhead.advice.advise import ALPHA, Advice, Ranked
 from polyhead.advice.affinity import Together
 from polyhead.advice.measures import Sure
+from polyhead.advice.ranking import ALPHA, Advice, Ranked
 from polyhead.data.text import counted
 
 CAVEAT = (

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from polyhead.cli.shared import JsonOption, app, check_json, tell
 from polyhead.errors import PolyheadError
+
+if TYPE_CHECKING:
+    from polyhead.studies import Study
 
 
 @app.command()
@@ -51,16 +54,15 @@ def study(
     The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
     """
     from polyhead.reporting.study_page import LivePage
-    from polyhead.studies import answers, look_at_best, run_study
+    from polyhead.studies import look_at_best, run_study
     from polyhead.studies.best import choose_texts, see_pool
-    from polyhead.studies.view import show_answers, show_best, show_choice
+    from polyhead.studies.view import show_best, show_choice
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
     if pool is not None:
         see_pool(pool, pool_size)
-    page = LivePage(tell)
-    best = None
+    page, best = LivePage(tell), None
     try:
         made = run_study(
             recipe,
@@ -77,22 +79,27 @@ def study(
             see=page,
         )
         page.finish()
-        found = answers(made)
-        if found is not None:
-            show_answers(found)
-            best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
+        _show_answers(made)
+        best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
         if best is not None:
             show_best(best)
         if best is not None and pool is not None:
-            choice = choose_texts(made, best, pool, pool_size, tell)
-            best = replace(best, choice=choice)
-            show_choice(choice)
+            best = replace(best, choice=choose_texts(made, best, pool, pool_size, tell))
+            show_choice(best.choice)
     finally:
         written = page.finish(best)
-    for point, error in made.failures:
-        tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
     if written is not None:
         print(f"\nThe page with pictures: {written}")
+
+
+def _show_answers(made: Study) -> None:
+    from polyhead.studies.view import show_answers
+
+    found = made.answers()
+    if found is not None:
+        show_answers(found)
+    for point, error in made.failures:
+        tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
 
 
 class _Lists(TyperCommand):
@@ -142,7 +149,7 @@ def advise(
         raise PolyheadError(f"--then {then} is nothing to go on with.", remedy="Take --then study, or leave it out.")
     if output is not None and then is None:
         raise PolyheadError("--output is the folder of a study.", remedy="Add --then study, or leave it out.")
-    from polyhead.advice.advise import advise as ask
+    from polyhead.advice.ranking import advise as ask
     from polyhead.advice.view import advice_lines
     from polyhead.views import show, write_figures
 

@@ -35,9 +35,10 @@ def show_best(best: Best) -> None:
         show(f"  {sentence}")
 
 
-def show_choice(choice: Choice) -> None:
-    """Which texts to label next."""
-    show(f"  {choice_words(choice)}")
+def show_choice(choice: Choice | None) -> None:
+    """Which texts to label next, if any were chosen."""
+    if choice is not None:
+        show(f"  {choice_words(choice)}")
 
 
 def _scores(found: Answers) -> Table:

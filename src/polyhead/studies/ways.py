@@ -23,15 +23,8 @@ from polyhead.nn.loading import BUNDLED, find_encoder
 from polyhead.recipe import Recipe
 from polyhead.stage import Stage
 
-SCRATCH, FROZEN, TUNED, LORA, JOINT, SPECIAL, OWN = (
-    "scratch",
-    "frozen",
-    "fine-tuned",
-    "lora",
-    "joint",
-    "joint-fine-tuned",
-    "own",
-)
+SCRATCH, FROZEN, TUNED, LORA = "scratch", "frozen", "fine-tuned", "lora"
+JOINT, SPECIAL, OWN = "joint", "joint-fine-tuned", "own"
 FROM = "from:"
 """What stands before the name of a source in the name of a way: the source is learnt first, then the target."""
 

@@ -77,8 +77,7 @@ class Task(ABC):
     own: ClassVar[frozenset[str]] = frozenset({"name", "data", "weight", "head_of"})
     """The settings that tasks which share a head may have apart; all others belong to the head."""
     separate: ClassVar[bool] = False
-    """Whether the units that ``Head.chances`` tells of are questions of their own, such as whether a text has a label,
-    and not the same question about each word."""
+    """Whether each unit that ``Head.chances`` tells of is a question of its own, such as whether a text has a label."""
     annotates: ClassVar[bool] = True
     """Whether the task learns a layer and answers with one. One that does not learns from texts alone: it has no
     layer, its examples are blocks of text that it corrupts anew for each step (``packing``, ``corrupt``), which are

@@ -153,11 +153,8 @@ def advise(
     base = own(recipe)
     chosen = [named(name) for name in dict.fromkeys(encoders or ())] or [base]
     learnt = [source(recipe, target, name, seed) for name in dict.fromkeys(sources or ())]
-    if learnt and recipe.start is None and recipe.encoder_spec.untrained:
-        raise PolyheadError(
-            "The recipe's encoder has random weights: a brief lesson tells nothing of a source.",
-            remedy="Name a pretrained encoder in the recipe, or ask without --sources.",
-        )
+    if learnt:
+        _see_that_it_has_learnt(recipe)
     of = _sample(recipe, target, examples, seed)
     judge = _Judge(of, recipe, tell)
     judged = judge.all(chosen)
@@ -176,6 +173,14 @@ def advise(
         failures=judge.failures,
         together=together(recipe, seed=seed, tell=tell) if groups else None,
     )
+
+
+def _see_that_it_has_learnt(recipe: Recipe) -> None:
+    if recipe.start is None and recipe.encoder_spec.untrained:
+        raise PolyheadError(
+            "The recipe's encoder has random weights: a brief lesson tells nothing of a source.",
+            remedy="Name a pretrained encoder in the recipe, or ask without --sources.",
+        )
 
 
 def _sample(recipe: Recipe, target: str, most: int, seed: int) -> Sample:
