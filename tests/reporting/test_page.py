@@ -79,6 +79,28 @@ def test_the_page_says_what_came_out(run: polyhead.Run) -> None:
     assert f"({gained * 100:+.2f})" in text
 
 
+def test_each_task_is_looked_at_closely(run: polyhead.Run, tmp_path: Path) -> None:
+    page = Page(report(run.folder, tmp_path / "page.html").read_text(encoding="utf-8"))
+    for task in ("pos", "syntax", "entities", "mood"):
+        assert f"{task}, looked at closely" in page.texts
+    assert page.texts.count("Does it know when it is right?") == 4
+    kept = json.loads((run.folder / "inspection.json").read_text(encoding="utf-8"))["tasks"]
+    assert {one["split"] for one in kept.values()} == {"test", "dev"}, "names have no test split"
+    pos = kept["pos"]
+    assert sum(one["right"] for one in pos["labels"]) / sum(one["gold"] for one in pos["labels"]) == pytest.approx(
+        run.scores["test"]["pos"]["accuracy"]
+    )
+
+
+def test_a_run_whose_model_is_gone_has_its_page_all_the_same(run: polyhead.Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("scores.json", "recipe.toml", "stages.json", "intervals.json", "log.jsonl"):
+        (folder / name).write_bytes((run.folder / name).read_bytes())
+    text = report(folder).read_text(encoding="utf-8")
+    assert "How it learnt" in text and "could not be looked at closely" in text
+
+
 def test_the_page_loads_nothing_and_the_folder_s_name_is_text(run: polyhead.Run) -> None:
     text = report(run.folder).read_text(encoding="utf-8")
     page = Page(text)
