@@ -272,9 +272,8 @@ class Model(nn.Module):
         """
         config = _config(folder)
         encoder = load_saved_encoder(folder / "encoder", config["encoder"])
-        tasks = [restore_task(saved) for saved in config["tasks"]]
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
-            model = cls(encoder, {task.name: task for task in tasks}, config["info"])
+            model = cls(encoder, saved_tasks(folder), config["info"])
         _fill(model, folder / "model.safetensors", but=(TRANSFORMER,))
         set_temperatures(model.heads, config.get("temperatures", {}))
         return model.eval()
@@ -294,8 +293,7 @@ def load_model(place: str | Path, best: str | None = None) -> Model:
     folder = _found(place)
     model = Model.load(model_folder(folder))
     if best is not None:
-        path = folder / BEST / "tasks.json"
-        known = read_json(path) if path.exists() else {}
+        known = read_json(path) if (path := folder / BEST / "tasks.json").exists() else {}
         if best not in known:
             remedy = f"Known: {', '.join(known) or 'none'}."
             raise PolyheadError(f"There are no best weights for {best!r}.", remedy=remedy)

@@ -14,21 +14,32 @@ from polyhead.cli.shared import JsonOption, app, check_json, tell
 from polyhead.errors import PolyheadError
 
 if TYPE_CHECKING:
-    from polyhead.studies import Study
+    from polyhead.studies import Best, Study
+
+
+FolderOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name.")
+]
+WaysOption = Annotated[
+    str | None,
+    typer.Option(
+        help="scratch, frozen, fine-tuned, lora, joint, joint-fine-tuned, from:TASK, with:ENCODER, own; with commas."
+    ),
+]
+PoolOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Texts without labels, of which to choose those to label next.")
+]
+SuspectsOption = Annotated[
+    bool, typer.Option(help="Look for label errors in the training data, which takes a few trainings.")
+]
 
 
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
     target: Annotated[str, typer.Option(metavar="TASK", help="The task that the study is about.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
-    ] = None,
-    ways: Annotated[
-        str | None,
-        typer.Option(help="scratch, frozen, fine-tuned, lora, joint, joint-fine-tuned, from:TASK, own; with commas."),
-    ] = None,
+    output: FolderOption = None,
+    ways: WaysOption = None,
     sizes: Annotated[str | None, typer.Option(help="Numbers of training examples, with commas; all for all.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
     at_once: Annotated[
@@ -39,13 +50,9 @@ def study(
     keep: Annotated[
         str, typer.Option(help="Which models stay: all, or the best of each way. Scores always do.")
     ] = "all",
-    pool: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Texts without labels, of which to choose those to label next.")
-    ] = None,
+    pool: PoolOption = None,
     pool_size: Annotated[int, typer.Option(min=1, help="How many to choose.")] = 100,
-    suspects: Annotated[
-        bool, typer.Option(help="Look for label errors in the training data, which takes a few trainings.")
-    ] = True,
+    suspects: SuspectsOption = True,
 ) -> None:
     """Train a task in several ways, on several numbers of examples, and see what transfer bought.
 
@@ -55,8 +62,7 @@ def study(
     """
     from polyhead.reporting.study_page import LivePage
     from polyhead.studies import look_at_best, run_study
-    from polyhead.studies.best import choose_texts, see_pool
-    from polyhead.studies.view import show_best, show_choice
+    from polyhead.studies.best import see_pool
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
@@ -81,11 +87,7 @@ def study(
         page.finish()
         _show_answers(made)
         best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
-        if best is not None:
-            show_best(best)
-        if best is not None and pool is not None:
-            best = replace(best, choice=choose_texts(made, best, pool, pool_size, tell))
-            show_choice(best.choice)
+        best = _show_best(made, best, pool, pool_size)
     finally:
         written = page.finish(best)
     if written is not None:
@@ -100,6 +102,20 @@ def _show_answers(made: Study) -> None:
         show_answers(found)
     for point, error in made.failures:
         tell(f"{point.way} with {point.size:,} examples, seed {point.seed}, could not be had: {error}")
+
+
+def _show_best(made: Study, best: Best | None, pool: Path | None, size: int) -> Best | None:
+    """Show what was found about the best run, then choose the texts to label next."""
+    from polyhead.studies.best import choose_texts
+    from polyhead.studies.view import show_best, show_choice
+
+    if best is None:
+        return None
+    show_best(best)
+    if pool is not None:
+        best = replace(best, choice=choose_texts(made, best, pool, size, tell))
+    show_choice(best.choice)
+    return best
 
 
 class _Lists(TyperCommand):
@@ -135,10 +151,7 @@ def advise(
     examples: Annotated[int, typer.Option(help="How many of the target's training examples to look at.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of their draw, and of brief lessons.")] = 1,
     then: Annotated[str | None, typer.Option(help="study: go on with a study of the best few.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The study's folder; by default studies/ and the recipe's name."),
-    ] = None,
+    output: FolderOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Rank encoders and source tasks for a target before any training, and say how sure that is.
