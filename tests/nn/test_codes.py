@@ -121,3 +121,18 @@ def test_kept_features_know_texts_by_their_language_too(kind: str) -> None:
     plain, usual, other = made(text)[0], made(text, codes[-1])[0], made(text, codes[0])[0]
     assert digest(plain) == digest(usual) != digest(other)
     assert np.array_equal(plain.ids, other.ids)
+
+
+def test_a_text_is_taken_for_the_language_that_another_tokenizer_took_it_for(kind: str, tiny_encoder: Path) -> None:
+    codes = MULTILINGUAL[kind][1]
+    first, second = ours(MULTILINGUAL[kind][0]()), ours(MULTILINGUAL[kind][0]()).reading(codes[0])
+    for code in codes:
+        (told,) = first([Example(text="a cat")], code)
+        assert first.language_of(told) == code
+        (same,) = second([Example(text="a cat")], code)
+        (plain,) = second([Example(text="a cat")])
+        assert second.taken_for(plain, first.language_of(told)).code == same.code
+    one = load_encoder(str(tiny_encoder)).tokenizer
+    (plain,) = one([Example(text="a cat")])
+    assert one.language_of(plain) is None and one.taken_for(plain, codes[0]) is plain
+    assert first.taken_for(told, None) is told and first.taken_for(told, "tlh_XX") is told

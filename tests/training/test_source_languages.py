@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ import polyhead
 import runs
 from polyhead import PolyheadError
 from polyhead.data.example import Example
-from polyhead.model import load_model
+from polyhead.model import Model, load_model
+from polyhead.nn.batch import Batch
 from polyhead.predict import answer
 from polyhead.training.run import evaluate
 
@@ -109,3 +111,28 @@ def test_a_wrong_code_names_its_line(folder: Path, tmp_path: Path, tiny_encoder:
             f'language_code = "{code}"'
         )
         assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_teacher_reads_each_text_in_its_language(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = build_multilingual("nllb", tmp_path / "encoder")
+    data = tasks = ""
+    for name, code, texts in (("en", "eng_Latn", EN), ("fr", "fra_Latn", FR)):
+        lines = [f"{text}\t{'long' if len(text) > 9 else 'short'}" for text in texts]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        data += f'[data.{name}]\nlayers = ["text", "mood"]\ntrain = "{name}.tsv"\nlanguage_code = "{code}"\n'
+        tasks += f'[tasks.{name}]\ntype = "classification"\ndata = "{name}"\nlayer = "mood"\n'
+    polyhead.train(runs.write_recipe(folder, encoder, STAGE, data=data, tasks=tasks), tmp_path / "teacher")
+    seen: list[int] = []
+    soft = Model.soft
+
+    def see(self: Model, batch: Batch, *rest: Any) -> Any:
+        seen.extend(batch.ids[:, 0].tolist())
+        return soft(self, batch, *rest)
+
+    monkeypatch.setattr(Model, "soft", see)
+    stage = f'{STAGE}[stages.distil]\nteachers = ["{tmp_path / "teacher"}"]\n'
+    polyhead.train(runs.write_recipe(folder, encoder, stage, data=data, tasks=tasks), tmp_path / "student")
+    codes = load_model(tmp_path / "teacher").encoder.tokenizer.codes
+    assert sorted(seen) == sorted([codes["eng_Latn"], codes["fra_Latn"]] * 4)

@@ -166,6 +166,16 @@ class PieceTokenizer:
             )
         return None if found == self._usual_code else found
 
+    def language_of(self, pieces: Pieces) -> str | None:
+        """The code of the language that a text is taken for; ``None`` where texts have no such."""
+        told = self._usual_code if pieces.code is None else pieces.code
+        return next((name for name, code in self.codes.items() if code == told), None)
+
+    def taken_for(self, pieces: Pieces, language: str | None) -> Pieces:
+        """A text, taken for one in this language, where the tokenizer knows it."""
+        known = language is not None and language in self.codes
+        return replace(pieces, code=self.code_of(language)) if known else pieces
+
     def _some(self, like: str) -> list[str]:
         """A few codes, those that begin as a wrong one does before others."""
         begin = like.strip("_").casefold()[:2]

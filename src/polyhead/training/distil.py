@@ -18,6 +18,7 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.files import fingerprint, read_json, remove_unfinished, whole, write_json
 from polyhead.model import Lesson, Model, Question, load_model, model_folder, saved_tasks
 from polyhead.nn.batch import cut_batches
+from polyhead.nn.pieces import PieceTokenizer
 from polyhead.nn.soft import Soft
 from polyhead.predict import BUDGET, CHUNK_TEXTS
 from polyhead.recipe import Recipe
@@ -214,29 +215,41 @@ def write_soft_labels(
             one = load_model(teacher.folder).to(model.encoder.device).use(model.precision)
             with ExitStack() as stack:
                 writers = {n: stack.enter_context(SoftWriter(draft, f"{n}.{number}")) for n in teacher.tasks}
-                for row, name, soft in _answers(one, teacher, examples, choices, spec.temperature):
+                asked = _Asked(teacher, examples, choices, model.encoder.tokenizer)
+                for row, name, soft in _answers(one, asked, spec.temperature):
                     writers[name].append(row, soft)
             del one
         tasks = {name: [i for i, t in enumerate(teachers) if name in t.tasks] for name in model.tasks}
         write_json(draft / _TABLE, {"tasks": {name: numbers for name, numbers in tasks.items() if numbers}})
 
 
-def _answers(
-    model: Model, teacher: Teacher, examples: TrainingSet, choices: Mapping[str, list[str]], temperature: float
-) -> Iterator[tuple[int, str, Soft]]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a teacher is asked: about which texts, with which labels for each task, taken for which languages."""
+
+    teacher: Teacher
+    examples: TrainingSet
+    choices: Mapping[str, list[str]]
+    pupil: PieceTokenizer
+
+
+def _answers(model: Model, asked: _Asked, temperature: float) -> Iterator[tuple[int, str, Soft]]:
     """Each example that some task may learn from, by its number, with the task and what the teacher says of it."""
-    readable = {name: examples.soft_units[name] > 0 for name in teacher.tasks}
+    tasks, examples = asked.teacher.tasks, asked.examples
+    readable = {name: examples.soft_units[name] > 0 for name in tasks}
     wanted = np.flatnonzero(np.any(list(readable.values()), axis=0))
     for start in range(0, len(wanted), CHUNK_TEXTS):
         chunk = wanted[start : start + CHUNK_TEXTS]
-        items = model.encoder.tokenise([examples.examples[row] for row in chunk])
+        languages = [asked.pupil.language_of(examples.items[row]) for row in chunk]
+        texts = model.encoder.tokenise([examples.examples[row] for row in chunk])
+        items = [model.encoder.tokenizer.taken_for(*one) for one in zip(texts, languages, strict=True)]
         lengths, rows = model.encoder.measure(items)
         for places in cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, BUDGET):
             here = chunk[places]
             batch = model.encoder.collate([items[place] for place in places]).to(model.encoder.device)
             questions = {
-                name: Question(task.name, np.flatnonzero(readable[name][here]).tolist(), choices[name])
-                for name, task in teacher.tasks.items()
+                name: Question(task.name, np.flatnonzero(readable[name][here]).tolist(), asked.choices[name])
+                for name, task in tasks.items()
             }
             for name, given in model.soft(batch, questions, temperature).items():
                 for i, soft in zip(questions[name].rows, given, strict=True):
