@@ -19,6 +19,7 @@ import polyhead
 import polyhead.advice.candidates as candidates
 import runs
 from conftest import build_encoder
+from polyhead.advice import Advice, advise
 from polyhead.advice.units import MOST_WORDS, features, sample
 from polyhead.advice.view import advice_lines
 from polyhead.cli import app
@@ -26,7 +27,6 @@ from polyhead.data.example import Example, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.nn.cache import find_cache
 from polyhead.nn.loading import load_encoder
-from polyhead.studies import Advice, advise
 from polyhead.tasks import Task, make_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
