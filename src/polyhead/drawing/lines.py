@@ -67,6 +67,9 @@ def draw_lines(lines: Sequence[Line], plot: Plot, *, narrow: bool = False) -> st
     figure, axes = new_figure(NARROW, 2.9 + 0.19 * rows) if narrow else new_figure(WIDE, 4.1)
     if plot.logarithmic:
         axes.set_xscale("log")
+        places = {point.place for line in lines for point in (*line.points, *line.beyond)}
+        if len(places) == 1:  # from which matplotlib cannot tell how far an axis goes
+            axes.set_xlim(min(places) / 2, max(places) * 2)
     for number, line in enumerate(lines):
         offset = APART * (number - (len(lines) - 1) / 2) * (1 if narrow else 0.6)
         _draw(axes, line, plot, offset if plot.logarithmic and len(lines) > 1 else 0.0)
@@ -121,8 +124,6 @@ def _number_places(axes: Any, lines: Sequence[Line], narrow: bool) -> None:
     places = sorted({point.place for line in lines for point in (*line.points, *line.beyond)})
     if not places:
         return
-    if len(places) == 1:
-        axes.set_xlim(places[0] / 2, places[0] * 2)
     span = np.log(places[-1] / places[0]) or 1.0
     shown: list[float] = []
     for place in places:

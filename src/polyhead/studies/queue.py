@@ -34,6 +34,10 @@ STORE = 100 * 2**20
 """The bytes that a Ray cluster on this machine keeps for what runs send each other: next to nothing."""
 
 
+STARTS = 3
+"""How often a Ray cluster on this machine is begun: ray gives it half a minute, too little where much else runs."""
+
+
 class Workers(Protocol):
     """Where runs are computed.
 
@@ -157,12 +161,21 @@ def _start_ray(ray: Any) -> None:
     settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(map(str, own))}}}
     if "RAY_ADDRESS" not in os.environ:
         settings |= {"include_dashboard": False, "object_store_memory": STORE}
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        address = os.environ.get("RAY_ADDRESS", "this machine")
-        remedy = "Start one with `ray start`, or unset RAY_ADDRESS to have one on this machine."
-        raise PolyheadError(f"There is no Ray cluster at {address}: {error}", remedy=remedy) from error
+    address = os.environ.get("RAY_ADDRESS")
+    error: Exception | None = None
+    for _ in range(1 if address else STARTS):
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+        except Exception as found:  # ray raises plain ones, too
+            ray.shutdown()
+            error = found
+        else:
+            return
+    if address is None:
+        remedy = "See that memory and processors are free, or take --on local."
+        raise PolyheadError(f"Ray cannot begin a cluster on this machine: {error}", remedy=remedy) from error
+    remedy = "Start one with `ray start`, or unset RAY_ADDRESS to have one on this machine."
+    raise PolyheadError(f"There is no Ray cluster at {address}: {error}", remedy=remedy) from error
 
 
 def _die_with(parent: int) -> None:
