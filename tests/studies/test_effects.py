@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,7 +12,17 @@ from scipy import stats
 
 from polyhead.data.example import Example, Spans
 from polyhead.intervals import Answered
-from polyhead.studies.effects import Contributions, contributions, difference, holm, mean, spread
+from polyhead.studies.effects import (
+    Contributions,
+    contributions,
+    difference,
+    estimates,
+    gains,
+    holm,
+    mean,
+    sample,
+    spread,
+)
 from polyhead.tasks.classification import Classification
 from polyhead.tasks.ner import Ner
 from polyhead.tasks.regression import Regression
@@ -129,3 +142,72 @@ def test_figures_that_are_no_sums_are_left_out_in_groups() -> None:
 def test_holm_raises_ps_by_how_many_there_are() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+
+
+SIZES = (50, 100, 200, 500, 2000)
+
+
+def grown(rng: np.random.Generator, ways: int, luck: float, gain: float) -> dict[tuple[int, int], dict[int, Any]]:
+    """Pairs of ways at five sizes with three seeds; the luck of seeds falls with the size, and is largest in way 0."""
+    found: dict[tuple[int, int], dict[int, Any]] = {}
+    for size in SIZES:
+        hard, shared = rng.normal(0, 0.3, (1, 300)), rng.normal(0, 1, (3, 1))
+        runs = []
+        for way in range(ways):
+            own = luck * (200 / size) ** 0.3 * (2 if way == 0 else 1) * (shared + rng.normal(0, 1, (3, 1))) / 2**0.5
+            values = 0.5 + gain * way + hard + rng.normal(0, 0.15, (1, 300)) + own + rng.normal(0, 0.3, (3, 300))
+            runs.append(layout(values))
+        for first, second in combinations(range(ways), 2):
+            made = gains(runs[first], runs[second])
+            assert made is not None
+            found.setdefault((first, second), {})[size] = made
+    return found
+
+
+def test_sizes_tell_each_other_how_far_seeds_differ() -> None:
+    """Intervals hold the truth as often, and far more is seen where there is something."""
+    rng = np.random.default_rng(7)
+    held: dict[tuple[int, int], list[bool]] = {}
+    false = seen = alone = tests = 0
+    for _ in range(100):
+        nothing = grown(rng, 4, 0.02, 0.0)
+        made = estimates(nothing)
+        for pair, sizes in made.items():
+            held.setdefault(pair, []).extend(one.low <= 0 <= one.high for one in sizes.values())
+        false += min(holm([one.p for sizes in made.values() for one in sizes.values()])) <= 0.05
+        much = grown(rng, 4, 0.02, 0.06)
+        seen += sum(p <= 0.05 for p in holm([one.p for sizes in estimates(much).values() for one in sizes.values()]))
+        single = [estimates({0: {size: one}})[0][size] for sizes in much.values() for size, one in sizes.items()]
+        alone += sum(p <= 0.05 for p in holm([one.p for one in single]))
+        tests += len(single)
+    shares = [np.mean(found) for found in held.values()]
+    assert 0.93 <= np.mean(shares) <= 0.97 and min(shares) > 0.9, shares
+    assert false <= 11, "5 in 100 studies, give or take what 100 leave to chance"
+    assert seen > 0.6 * tests > 1.5 * alone, (seen, alone, tests)
+
+
+def test_sizes_that_agree_on_nothing_do_not_lean_on_each_other() -> None:
+    """Where the luck of seeds jumps from size to size, a size that was lucky stays unsure."""
+    rng = np.random.default_rng(8)
+    lucky: list[bool] = []
+    for _ in range(300):
+        luck = {size: 0.003 if number % 2 else 0.06 for number, size in enumerate(SIZES)}
+        samples = {
+            0: {
+                size: sample(list(layout(rng.normal(0, luck[size], (3, 1)) + rng.normal(0, 0.3, (3, 300))).values()))
+                for size in SIZES
+            }
+        }
+        lucky += [one.low <= 0 <= one.high for size, one in estimates(samples)[0].items() if luck[size] > 0.01]
+    assert np.mean(lucky) >= 0.85, np.mean(lucky)
+
+
+def test_one_size_stands_alone() -> None:
+    runs = list(layout(np.random.default_rng(0).normal(0.5, 0.1, (3, 50))).values())
+    assert estimates({"a": {10: sample(runs)}, "b": {20: sample(runs)}}) == {
+        "a": {10: mean(runs)},
+        "b": {20: mean(runs)},
+    }
+    same = gains(dict(enumerate(runs)), dict(enumerate(runs)))
+    assert same is not None
+    assert all(one.value == one.low == one.high == 0 for one in estimates({"a": {1: same, 2: same}})["a"].values())

@@ -12,7 +12,7 @@ import numpy as np
 from polyhead.drawing.figures import Picture
 from polyhead.scoring import within
 from polyhead.studies.curves import Curve, Forecast, Needed, curves, forecast, needed
-from polyhead.studies.effects import Contributions, Estimate, difference, holm, mean
+from polyhead.studies.effects import Contributions, Estimate, estimates, gains, holm, sample
 from polyhead.studies.folder import Result, Study
 from polyhead.studies.ways import SCRATCH, TUNED
 
@@ -201,11 +201,7 @@ def answers(study: Study) -> Answers | None:
         lower_is_better=lower,
         ways=list(runs),
         sizes=sorted({result.size for result in results}),
-        means={
-            (way, size): _possible(metric, mean(list(of.values())))
-            for way, sizes in runs.items()
-            for size, of in sizes.items()
-        },
+        means=_means(runs, metric),
         verdicts=_verdicts(runs, metric, better=not lower),
         saved=_saved(found),
         minutes=_minutes(results, lower=lower),
@@ -244,13 +240,28 @@ def _rising(runs: Runs, *, lower: bool) -> Runs:
     }
 
 
+def _means(runs: Runs, metric: str) -> dict[tuple[str, int], Estimate]:
+    """The figure of each way and size."""
+    samples = {way: {size: sample(list(of.values())) for size, of in sizes.items()} for way, sizes in runs.items()}
+    return {
+        (way, size): _possible(metric, one) for way, sizes in estimates(samples).items() for size, one in sizes.items()
+    }
+
+
 def _verdicts(runs: Runs, metric: str, *, better: bool) -> list[Verdict]:
     """All pairs of ways at each size, with ps raised for their number."""
+    pairs = {
+        (first, second): {
+            size: gained
+            for size in sorted(set(runs[first]) & set(runs[second]))
+            if (gained := gains(runs[first][size], runs[second][size])) is not None
+        }
+        for first, second in combinations(runs, 2)
+    }
     found = [
         (first, second, size, _possible(metric, estimate, -1.0))
-        for first, second in combinations(runs, 2)
-        for size in sorted(set(runs[first]) & set(runs[second]))
-        if (estimate := difference(runs[first][size], runs[second][size])) is not None
+        for (first, second), sizes in estimates(pairs).items()
+        for size, estimate in sizes.items()
     ]
     raised = holm([estimate.p for *_, estimate in found])
     return [Verdict(*one, p, better) for one, p in zip(found, raised, strict=True)]
