@@ -183,7 +183,7 @@ def test_sizes_tell_each_other_how_far_seeds_differ() -> None:
     shares = [np.mean(found) for found in held.values()]
     assert 0.93 <= np.mean(shares) <= 0.97 and min(shares) > 0.9, shares
     assert false <= 11, "5 in 100 studies, give or take what 100 leave to chance"
-    assert seen > 0.6 * tests > 1.5 * alone, (seen, alone, tests)
+    assert seen > 0.5 * tests and seen > 2 * alone, (seen, alone, tests)
 
 
 def test_sizes_that_agree_on_nothing_do_not_lean_on_each_other() -> None:
