@@ -18,7 +18,6 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.files import fingerprint, read_json, remove_unfinished, whole, write_json
 from polyhead.model import Lesson, Model, Question, load_model, model_folder, saved_tasks
 from polyhead.nn.batch import cut_batches
-from polyhead.nn.pieces import PieceTokenizer
 from polyhead.nn.soft import Soft
 from polyhead.predict import BUDGET, CHUNK_TEXTS
 from polyhead.recipe import Recipe
@@ -211,36 +210,34 @@ def write_soft_labels(
     with torch.random.fork_rng(devices=[]), whole(folder) as draft:
         draft.mkdir(parents=True)
         for number, teacher in enumerate(teachers):
-            choices = {name: model.tasks[name].choices() for name in teacher.tasks}
             one = load_model(teacher.folder).to(model.encoder.device).use(model.precision)
             with ExitStack() as stack:
                 writers = {n: stack.enter_context(SoftWriter(draft, f"{n}.{number}")) for n in teacher.tasks}
-                asked = _Asked(teacher, examples, choices, model.encoder.tokenizer)
-                for row, name, soft in _answers(one, asked, spec.temperature):
+                for row, name, soft in _answers(one, teacher.tasks, examples, model, spec.temperature):
                     writers[name].append(row, soft)
             del one
         tasks = {name: [i for i, t in enumerate(teachers) if name in t.tasks] for name in model.tasks}
         write_json(draft / _TABLE, {"tasks": {name: numbers for name, numbers in tasks.items() if numbers}})
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a teacher is asked: about which texts, with which labels for each task, taken for which languages."""
+def _answers(
+    model: Model, tasks: Mapping[str, Task], examples: TrainingSet, pupil: Model, temperature: float
+) -> Iterator[tuple[int, str, Soft]]:
+    """Each example that some task may learn from, by its number, with the task and what the teacher says of it.
 
-    teacher: Teacher
-    examples: TrainingSet
-    choices: Mapping[str, list[str]]
-    pupil: PieceTokenizer
-
-
-def _answers(model: Model, asked: _Asked, temperature: float) -> Iterator[tuple[int, str, Soft]]:
-    """Each example that some task may learn from, by its number, with the task and what the teacher says of it."""
-    tasks, examples = asked.teacher.tasks, asked.examples
+    Args:
+        model: The teacher's.
+        tasks: For each of the student's tasks that it teaches, its own.
+        examples: Of the stage.
+        pupil: The student, for its labels, and for the language that each text is taken for.
+        temperature: Of the soft labels.
+    """
+    choices = {name: pupil.tasks[name].choices() for name in tasks}
     readable = {name: examples.soft_units[name] > 0 for name in tasks}
     wanted = np.flatnonzero(np.any(list(readable.values()), axis=0))
     for start in range(0, len(wanted), CHUNK_TEXTS):
         chunk = wanted[start : start + CHUNK_TEXTS]
-        languages = [asked.pupil.language_of(examples.items[row]) for row in chunk]
+        languages = [pupil.encoder.tokenizer.language_of(examples.items[row]) for row in chunk]
         texts = model.encoder.tokenise([examples.examples[row] for row in chunk])
         items = [model.encoder.tokenizer.taken_for(*one) for one in zip(texts, languages, strict=True)]
         lengths, rows = model.encoder.measure(items)
@@ -248,7 +245,7 @@ def _answers(model: Model, asked: _Asked, temperature: float) -> Iterator[tuple[
             here = chunk[places]
             batch = model.encoder.collate([items[place] for place in places]).to(model.encoder.device)
             questions = {
-                name: Question(task.name, np.flatnonzero(readable[name][here]).tolist(), asked.choices[name])
+                name: Question(task.name, np.flatnonzero(readable[name][here]).tolist(), choices[name])
                 for name, task in tasks.items()
             }
             for name, given in model.soft(batch, questions, temperature).items():
