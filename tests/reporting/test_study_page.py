@@ -190,7 +190,7 @@ def test_the_page_follows_a_study_and_its_absence_costs_nothing(
     assert not page.exists(), "it was written a moment ago"
     assert live.finish() == page and page.exists() and len(said) == 1
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise PolyheadError("Reports need matplotlib.", remedy="Install it.")
 
     monkeypatch.setattr("polyhead.reporting.study_page.study_report", fail)

@@ -50,6 +50,10 @@ def end_itself(order: Order) -> dict[str, Any]:
     return {"figures": {}, "seconds": 1.0, "curve": []}
 
 
+def fail(order: Order) -> dict[str, Any]:
+    raise ValueError(f"a fault of our own in {order.folder.name}")
+
+
 def test_a_cluster_gives_what_one_process_gives(ray: Any, recipe: Path, tmp_path: Path) -> None:
     said: list[str] = []
     wish: dict[str, Any] = {"ways": ["fine-tuned"], "sizes": [4], "seeds": [1]}
@@ -82,9 +86,9 @@ def test_a_killed_process_is_told_from_a_fault_and_is_tried_again(ray: Any, tmp_
             lambda lesson, outcome: done.update({lesson.name: outcome}),
             {},
         )
-        here.learn = ray.remote(num_cpus=1, max_retries=0)(learn)
-        with pytest.raises(Exception, match="tasks") as caught:
-            here.submit(Order(tmp_path / "c", {"no": 1}, tmp_path, "mood", "test", 1)).result()
+        here.learn = ray.remote(num_cpus=1, max_retries=0)(fail)
+        with pytest.raises(Exception, match="a fault of our own") as caught:
+            here.submit(Order(tmp_path / "c", {}, tmp_path, "mood", "test", 1)).result()
         assert not isinstance(caught.value, BrokenProcessPool)
     assert done.keys() == {"a", "b"} and all("error" not in outcome for outcome in done.values())
 
