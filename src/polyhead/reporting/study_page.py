@@ -26,6 +26,7 @@ from polyhead.studies.words import (
     needed_words,
     saved_words,
     size_name,
+    time_line,
     way_name,
 )
 
@@ -44,7 +45,8 @@ HOW = (
     "calls one.",
     "Numbers of examples are read off the curves, which are lines over the logarithm of the size, made never to fall.",
     "Minutes of training are those of the last run of a way, on the machine that it ran on; what it begins from, such "
-    "as a source learnt first, is counted in the table of minutes in all.",
+    "as a source learnt first, is counted in the table of minutes in all. Minutes until a score are geometric means; how "
+    "far seeds differ is taken from all ways together.",
 )
 """How the figures came about."""
 
@@ -118,7 +120,7 @@ def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
     parts = [
         ("sizes", "More labels, better ways", _learning(found)),
         ("saved", "Labels saved", _saved(found)),
-        ("minutes", "Minutes", _shown(found, minutes)),
+        ("minutes", "Minutes", _minutes(found)),
         ("sources", "Which tasks help", _sources(found)),
         ("forecast", "What more labels would bring", _forecast(found)),
         ("best", "The best run", best_sections(best) if best is not None else ()),
@@ -189,6 +191,14 @@ def _cards(found: Answers) -> Iterator[tuple[str, str, str]]:
         called = sum(test.called for test in found.verdicts)
         about = "pairs of ways at a size that the data can tell apart"
         yield "Sure differences", f"{called:,} of {len(found.verdicts):,}", about
+
+
+def _minutes(found: Answers) -> Iterator[str]:
+    made = minutes(found)
+    if made is None:
+        return
+    yield from (f"<p>{escape(line)}</p>" for line in time_line(found))
+    yield made.html()
 
 
 def _shown(found: Answers, draw: Callable[[Answers], Picture | None]) -> Iterator[str]:

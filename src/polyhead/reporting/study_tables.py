@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
-import numpy as np
-
 from polyhead.drawing.html import table
 from polyhead.scoring import figure, signed
 from polyhead.studies import Answers, Study
-from polyhead.studies.answers import Minutes
-from polyhead.studies.words import change_ends, estimate_words, needed_words, way_name
+from polyhead.studies.minutes import Minutes
+from polyhead.studies.words import change_ends, estimate_words, minutes_words, needed_words, way_name
 
 
 def tables(study: Study, found: Answers) -> Iterator[str]:
@@ -68,8 +66,8 @@ def _minutes(found: Answers) -> Iterator[str]:
     if found.minutes:
         goal = figure(found.metric, found.minutes[0].score)
         rows = [[way_name(one.way), *_reached(one)] for one in found.minutes]
-        caption = f"until {found.metric} {goal} on dev, with {found.sizes[-1]:,} examples"
-        yield table(caption, ["way", "minutes, mean", "range over seeds", "seeds that reach it"], rows)
+        caption = f"until {found.metric} {goal} on dev, with {found.sizes[-1]:,} examples, and a 95 % interval"
+        yield table(caption, ["way", "minutes", "seeds that reach it"], rows)
 
     def cell(way: str, size: int) -> str:
         return f"{found.took[way, size]:.1f}" if (way, size) in found.took else ""
@@ -79,11 +77,7 @@ def _minutes(found: Answers) -> Iterator[str]:
 
 
 def _reached(one: Minutes) -> list[str]:
-    reached = [minutes for minutes in one.minutes if minutes is not None]
-    seeds = f"{len(reached)} of {len(one.minutes)}"
-    if not reached:
-        return ["never", "", seeds]
-    return [f"{np.mean(reached):.1f}", f"{min(reached):.1f} to {max(reached):.1f}", seeds]
+    return [minutes_words(one), f"{sum(time is not None for time in one.minutes)} of {len(one.minutes)}"]
 
 
 def _tests(found: Answers) -> Iterator[str]:

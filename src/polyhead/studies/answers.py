@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from polyhead.drawing.figures import Picture
 from polyhead.scoring import within
 from polyhead.studies.curves import Curve, Forecast, Needed, curves, forecast, needed
 from polyhead.studies.effects import Contributions, Estimate, estimates, gains, holm, sample
 from polyhead.studies.folder import Result, Study
+from polyhead.studies.minutes import Minutes, by_epoch, in_all, until_equal
 from polyhead.studies.ways import SCRATCH, TUNED
 
 if TYPE_CHECKING:
@@ -78,22 +77,6 @@ class Saved:
     size: int
     other: str
     needed: Needed
-
-
-@dataclass(frozen=True, slots=True)
-class Minutes:
-    """How long a way trains until a score on dev.
-
-    Attributes:
-        way, size: What is trained.
-        score: The figure on dev.
-        minutes: For each seed; ``None`` where it never gets there.
-    """
-
-    way: str
-    size: int
-    score: float
-    minutes: list[float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +187,11 @@ def answers(study: Study) -> Answers | None:
         means=_means(runs, metric),
         verdicts=_verdicts(runs, metric, better=not lower),
         saved=_saved(found),
-        minutes=_minutes(results, lower=lower),
+        minutes=until_equal(results, lower=lower),
         curves=found,
         forecasts={way: one for way, curve in found.items() if (one := _forecast(curve, metric, lower=lower))},
-        learning=_learning(results),
-        took=_took(results),
+        learning=by_epoch(results),
+        took=in_all(results),
     )
 
 
@@ -276,55 +259,6 @@ def _saved(found: Mapping[str, Curve]) -> list[Saved]:
         if way not in (SCRATCH, other)
         for size in curve.sizes
     ]
-
-
-def _minutes(results: Sequence[Result], *, lower: bool) -> list[Minutes]:
-    """At the largest size, until the score on dev that the way with the lowest end has in the end."""
-    sign = -1 if lower else 1
-    largest = max(result.size for result in results)
-    here = [result for result in results if result.size == largest and result.curve]
-    ends: dict[str, list[float]] = {}
-    for result in here:
-        ends.setdefault(result.way, []).append(sign * result.curve[-1][1])
-    if len(ends) < 2:
-        return []
-    goal = min(float(np.mean(found)) for found in ends.values())
-    return [
-        Minutes(
-            way,
-            largest,
-            sign * goal,
-            [
-                next((seconds / 60 for seconds, score in result.curve if sign * score >= goal - 1e-12), None)
-                for result in here
-                if result.way == way
-            ],
-        )
-        for way in ends
-    ]
-
-
-def _learning(results: Sequence[Result]) -> dict[str, list[tuple[float, float, float, float]]]:
-    """At the largest size, epoch by epoch while all seeds of a way are still learning."""
-    largest = max(result.size for result in results)
-    found = {}
-    for way in dict.fromkeys(result.way for result in results):
-        runs = [result.curve for result in results if (result.way, result.size) == (way, largest) and result.curve]
-        epochs = min(map(len, runs), default=0)
-        if epochs:
-            table = np.array([run[:epochs] for run in runs])  # (seeds, epochs, seconds and score)
-            minutes, scores = table[:, :, 0].mean(0) / 60, table[:, :, 1]
-            found[way] = list(
-                zip(*(part.tolist() for part in (minutes, scores.mean(0), scores.min(0), scores.max(0))), strict=True)
-            )
-    return found
-
-
-def _took(results: Sequence[Result]) -> dict[tuple[str, int], float]:
-    found: dict[tuple[str, int], list[float]] = {}
-    for result in results:
-        found.setdefault((result.way, result.size), []).append(result.seconds / 60)
-    return {place: float(np.mean(minutes)) for place, minutes in found.items()}
 
 
 def _forecast(curve: Curve, metric: str, *, lower: bool) -> Forecast | None:

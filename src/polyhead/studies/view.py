@@ -8,7 +8,7 @@ from rich.table import Table
 from polyhead.studies.answers import Answers
 from polyhead.studies.best import Best, Choice
 from polyhead.studies.best_words import best_words, choice_words
-from polyhead.studies.words import estimate_words, headline, needed_words, verdict_words, way_name
+from polyhead.studies.words import estimate_words, headline, needed_words, time_line, verdict_words, way_name
 from polyhead.views import show
 
 
@@ -20,6 +20,9 @@ def show_answers(found: Answers) -> None:
     for other in dict.fromkeys(saved.other for saved in found.saved):
         show("")
         show(_saved(found, other))
+    for line in time_line(found):
+        show("")
+        show(line)
     show("")
     for size in found.sizes:
         show(f"With {size:,} examples (p corrected for {len(found.verdicts):,} tests):")

@@ -8,6 +8,7 @@ from polyhead.scoring import figure, signed
 from polyhead.studies.answers import Answers, Saved
 from polyhead.studies.curves import Needed
 from polyhead.studies.effects import Estimate
+from polyhead.studies.minutes import Minutes
 from polyhead.studies.ways import FROM, JOINT, LORA, OWN, SCRATCH, SPECIAL, TUNED, WITH
 
 NAMES = {
@@ -137,6 +138,30 @@ def needed_words(needed: Needed) -> str:
     low = "?" if needed.low is None else f"{_rounded(needed.low):,}"
     high = "more than all" if needed.high is None else f"{_rounded(needed.high):,}"
     return f"about {_rounded(needed.value):,} ({low} to {high})"
+
+
+def minutes_words(one: Minutes) -> str:
+    """How long a way trains until a score, with its interval."""
+    reached = [time for time in one.minutes if time is not None]
+    if one.mean is None:
+        return f"{_minutes(min(reached))} or never" if reached else "never"
+    if one.low is None or one.high is None:
+        return _minutes(one.mean)
+    return f"{_minutes(one.mean)} ({_minutes(one.low)} to {_minutes(one.high)})"
+
+
+def time_line(found: Answers) -> Iterator[str]:
+    """How long each way trains until as good a score, in a sentence; none without a dev split or a second way."""
+    if found.minutes:
+        first = found.minutes[0]
+        times = "; ".join(f"{way_name(one.way)} {minutes_words(one)}" for one in found.minutes)
+        goal = f"{found.metric} {figure(found.metric, first.score)} on dev"
+        yield f"Minutes of training until {goal}, with {size_name(first.size)}: {times}."
+
+
+def _minutes(time: float) -> str:
+    """To two digits: no clock says more."""
+    return f"{time:.0f}" if time >= 10 else f"{time:.1f}" if time >= 1 else f"{time:.2g}"
 
 
 def verdict_words(found: Answers, size: int) -> Iterator[str]:
