@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polyhead.reporting import report
     from polyhead.studies.answers import Answers
     from polyhead.studies.folder import Study
+    from polyhead.studies.several import Studies, study_each
     from polyhead.studies.study import study
     from polyhead.training import Run, compare, evaluate, resume, separate, train
 
@@ -36,6 +37,7 @@ __all__ = [
     "Recipe",
     "Run",
     "Sentence",
+    "Studies",
     "Study",
     "__version__",
     "advise",
@@ -48,6 +50,7 @@ __all__ = [
     "resume",
     "separate",
     "study",
+    "study_each",
     "train",
 ]
 
@@ -59,6 +62,7 @@ _HOMES = {
     "Recipe": "polyhead.recipe",
     "Run": "polyhead.training",
     "Sentence": "polyhead.doc",
+    "Studies": "polyhead.studies.several",
     "Study": "polyhead.studies.folder",
     "advise": "polyhead.advice",
     "compare": "polyhead.training",
@@ -70,6 +74,7 @@ _HOMES = {
     "resume": "polyhead.training",
     "separate": "polyhead.training",
     "study": "polyhead.studies.study",
+    "study_each": "polyhead.studies.several",
     "train": "polyhead.training",
 }
 

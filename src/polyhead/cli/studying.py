@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,8 @@ from polyhead.cli.shared import JsonOption, app, check_json, tell
 from polyhead.errors import PolyheadError
 
 if TYPE_CHECKING:
-    from polyhead.studies import Best, Study
+    from polyhead.reporting.study_page import LivePage
+    from polyhead.studies import Best, Studies, Study
 
 
 FolderOption = Annotated[
@@ -37,7 +40,9 @@ SuspectsOption = Annotated[
 @app.command()
 def study(
     recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
-    target: Annotated[str, typer.Option(metavar="TASK", help="The task that the study is about.")],
+    target: Annotated[
+        str, typer.Option(metavar="TASK", help="The task that the study is about; of several, with commas, one each.")
+    ],
     output: FolderOption = None,
     ways: WaysOption = None,
     sizes: Annotated[str | None, typer.Option(help="Numbers of training examples, with commas; all for all.")] = None,
@@ -58,40 +63,116 @@ def study(
 
     Example: polyhead study recipe.toml --target entities --sizes 100,500,all
 
-    The same command goes on with a study that was ended; further ways, sizes and seeds are added to it.
+    The same command goes on with a study that was ended; further ways, sizes and seeds are added to it. With several
+    targets it says, too, which task helps which.
     """
-    from polyhead.reporting.study_page import LivePage
-    from polyhead.studies import look_at_best, run_study
-    from polyhead.studies.best import see_pool
+    from polyhead.studies import run_study, study_each
 
     if on not in ("local", "ray"):
         raise PolyheadError(f"--on {on} is no place for runs.", remedy="Take local or ray.")
-    if pool is not None:
-        see_pool(pool, pool_size)
-    page, best = LivePage(tell), None
-    try:
-        made = run_study(
-            recipe,
-            target,
-            output or Path("studies") / recipe.stem,
-            ways=None if ways is None else [way.strip() for way in ways.split(",")],
-            sizes=None if sizes is None else [_size(size.strip()) for size in sizes.split(",")],
-            seeds=range(1, seeds + 1),
-            at_once=at_once,
-            threads=threads,
-            on=on,
-            keep=keep,
-            tell=tell,
-            see=page,
-        )
+    folder, targets = output or Path("studies") / recipe.stem, _listed(target)
+    wish: dict[str, Any] = {
+        "ways": None if ways is None else _listed(ways),
+        "sizes": None if sizes is None else [_size(size) for size in _listed(sizes)],
+        "seeds": range(1, seeds + 1),
+        "threads": threads,
+        "keep": keep,
+    }
+    place: dict[str, Any] = {"on": on, "at_once": at_once, "tell": tell}
+    look = Look(pool, pool_size, suspects, place)
+    look.check(targets)
+    if len(targets) == 1:
+        with _page() as page:
+            look.at(run_study(recipe, targets[0], folder, see=page, **wish, **place), page)
+        return
+    pages: dict[str, LivePage] = {}
+    made = study_each(recipe, targets, folder, see=lambda known: _follow(known, pages), **wish, **place)
+    _show_each(made, pages, look)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What to see of a finished study.
+
+    Attributes:
+        pool: Texts without labels.
+        pool_size: How many of them to choose.
+        suspects: Whether to look for label errors.
+        place: Where trainings that this takes are computed, and who is told.
+    """
+
+    pool: Path | None
+    pool_size: int
+    suspects: bool
+    place: dict[str, Any]
+
+    def check(self, targets: Sequence[str]) -> None:
+        """See before hours of training that the pool can be read, and is for one target.
+
+        Raises:
+            PolyheadError: It cannot, or is not.
+        """
+        from polyhead.studies.best import see_pool
+
+        if self.pool is None:
+            return
+        if len(targets) > 1:
+            raise PolyheadError("--pool is for a study of one target.", remedy="Study the one to label for alone.")
+        see_pool(self.pool, self.pool_size)
+
+    def at(self, made: Study, page: LivePage) -> None:
+        """Show the answers, then a closer look at the best run."""
+        from polyhead.studies import look_at_best
+
         page.finish()
         _show_answers(made)
-        best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
-        best = _show_best(made, best, pool, pool_size)
+        page.best = look_at_best(made, suspects=self.suspects, **self.place)
+        page.best = _show_best(made, page.best, self.pool, self.pool_size)
+
+
+@contextmanager
+def _page() -> Iterator[LivePage]:
+    """The page of a study, which is written in the end, however that comes."""
+    from polyhead.reporting.study_page import LivePage
+
+    page = LivePage(tell)
+    try:
+        yield page
     finally:
-        written = page.finish(best)
+        written = page.finish()
     if written is not None:
         print(f"\nThe page with pictures: {written}")
+
+
+def _follow(known: Study, pages: dict[str, LivePage]) -> None:
+    """Keep the page of each target up to date; that of the one before is finished when the next begins."""
+    from polyhead.reporting.study_page import LivePage
+
+    target = known.question.target
+    if target not in pages:
+        for page in pages.values():
+            page.finish()
+        pages[target] = LivePage(tell)
+    pages[target](known)
+
+
+def _show_each(made: Studies, pages: dict[str, LivePage], look: Look) -> None:
+    """Show each target's answers, then what they say together."""
+    from polyhead.reporting.matrix_page import matrix_report
+    from polyhead.studies.view import show_matrix
+    from polyhead.views import show
+
+    for known in made.studies:
+        page = pages.get(known.question.target)
+        if page is not None:
+            show(f"\n{known.question.target}\n")
+            look.at(known, page)
+            page.finish()
+    found = made.matrix()
+    if found is not None:
+        show("")
+        show_matrix(found)
+        print(f"\nThe page with pictures: {matrix_report(made)}")
 
 
 def _show_answers(made: Study) -> None:
@@ -177,6 +258,11 @@ def advise(
         ways = ",".join(found.ways())
         show(f"\nNow the study; to add to it later: polyhead study {recipe} --target {target} --ways {ways}")
         study(recipe, target, output, ways=ways)
+
+
+def _listed(text: str) -> list[str]:
+    """What stands between commas."""
+    return [one.strip() for one in text.split(",")]
 
 
 def _size(text: str) -> int:

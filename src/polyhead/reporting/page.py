@@ -15,10 +15,12 @@ from polyhead.files import check_place, write_text
 from polyhead.inspection import inspect_run
 from polyhead.intervals import Intervals
 from polyhead.reporting.best_page import inspection_sections
+from polyhead.reporting.matrix_page import matrix_report
 from polyhead.reporting.study_page import study_report
 from polyhead.scoring import figure, signature_lines, stage_rows
 from polyhead.studies import Study
 from polyhead.studies.folder import RESULTS
+from polyhead.studies.several import STUDIES, Studies
 from polyhead.training.run import Run
 
 
@@ -26,12 +28,14 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     """Write a page about a finished run, or a study; it loads nothing from elsewhere.
 
     Args:
-        folder: The run; or the study, finished or not.
+        folder: The run; or the study, or the studies of several targets, finished or not.
         output: The file to write; by default ``report.html`` in that folder.
 
     Raises:
         PolyheadError: There is no finished run, its log is damaged, or matplotlib is not installed.
     """
+    if (Path(folder) / STUDIES).exists():
+        return matrix_report(Studies.open(folder), output)
     if (Path(folder) / RESULTS).exists():
         return study_report(Study.open(folder), output)
     run = Run.open(folder)

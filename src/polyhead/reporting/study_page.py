@@ -45,8 +45,8 @@ HOW = (
     "calls one.",
     "Numbers of examples are read off the curves, which are lines over the logarithm of the size, made never to fall.",
     "Minutes of training are those of the last run of a way, on the machine that it ran on; what it begins from, such "
-    "as a source learnt first, is counted in the table of minutes in all. Minutes until a score are geometric means; how "
-    "far seeds differ is taken from all ways together.",
+    "as a source learnt first, is counted in the table of minutes in all. Minutes until a score are geometric means; "
+    "how far seeds differ is taken from all ways together.",
 )
 """How the figures came about."""
 
@@ -76,11 +76,16 @@ class LivePage:
 
     Args:
         tell: Called with each note.
+
+    Attributes:
+        study: As it was last seen.
+        best: A closer look at its best run, once there is one.
     """
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self.tell = tell
         self.study: Study | None = None
+        self.best: Best | None = None
         self.next = 0.0
         self.told = False
 
@@ -90,8 +95,8 @@ class LivePage:
         if study.results and time.monotonic() >= self.next:
             self.finish()
 
-    def finish(self, best: Best | None = None) -> Path | None:
-        """Write the page as the study is now, with a closer look at its best run if there is one.
+    def finish(self) -> Path | None:
+        """Write the page as the study is now.
 
         Returns:
             Its path; ``None`` if no run is finished, or it cannot be written, which is told once.
@@ -100,7 +105,7 @@ class LivePage:
             return None
         began = time.monotonic()
         try:
-            path = study_report(self.study, best=best)
+            path = study_report(self.study, best=self.best)
         except PolyheadError as error:
             if not self.told:
                 self.tell(f"no page is written: {error}")

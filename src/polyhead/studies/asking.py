@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from polyhead.data import Dataset
 from polyhead.errors import PolyheadError, nearest
 from polyhead.recipe import Recipe
 from polyhead.studies.ways import Question
+from polyhead.tasks import Task
 from polyhead.training.prepare import load_datasets, prepare_tasks
 
 USUAL_SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10_000)
@@ -23,18 +25,32 @@ def ask(recipe: Recipe, target: str, tell: Callable[[str], object]) -> Question:
     Raises:
         PolyheadError: There is no such task, or its data cannot be learnt or scored.
     """
-    if target not in recipe.tasks:
-        raise PolyheadError(f"The recipe has no task {target!r}.", remedy=nearest(target, recipe.tasks))
+    return ask_each(recipe, [target], tell)[0]
+
+
+def ask_each(recipe: Recipe, targets: Sequence[str], tell: Callable[[str], object]) -> list[Question]:
+    """The same for several targets of a recipe, whose data is read once for all.
+
+    Raises:
+        PolyheadError: There is no such task, or its data cannot be learnt or scored.
+    """
     tasks = recipe.make_tasks()
-    if not tasks[target].annotates:
-        raise PolyheadError(
-            f"tasks.{target} learns from text alone, so there are no labels to save.",
-            remedy="Name a task with a layer; this one can be a source: from:" + target,
-        )
+    for target in targets:
+        if target not in recipe.tasks:
+            raise PolyheadError(f"The recipe has no task {target!r}.", remedy=nearest(target, recipe.tasks))
+        if not tasks[target].annotates:
+            raise PolyheadError(
+                f"tasks.{target} learns from text alone, so there are no labels to save.",
+                remedy="Name a task with a layer; this one can be a source: from:" + target,
+            )
     with recipe.blamed():
         datasets = load_datasets(recipe, tasks, ("train", "dev", "test"))
         prepare_tasks(tasks, datasets)
-    task, data = tasks[target], datasets[tasks[target].data]
+    return [_question(recipe, tasks[target], datasets, tell) for target in targets]
+
+
+def _question(recipe: Recipe, task: Task, datasets: Mapping[str, Dataset], tell: Callable[[str], object]) -> Question:
+    data = datasets[task.data]
     scored = "test" if "test" in data.splits else "dev"
     if scored not in data.splits:
         raise PolyheadError(
@@ -46,12 +62,11 @@ def ask(recipe: Recipe, target: str, tell: Callable[[str], object]) -> Question:
     whole = sum(task.carries(example) for example in data.splits["train"])
     if without := len(data.splits["train"]) - whole:
         tell(f"{without:,} training examples have no {task.layer!r}; sizes count all examples")
-    labels = tuple(task.known_labels()) if task.inventory == "labels" else ()
     return Question(
         recipe=recipe,
-        target=target,
+        target=task.name,
         whole=len(data.splits["train"]),
-        labels=labels,
+        labels=tuple(task.known_labels()) if task.inventory == "labels" else (),
         data={name: dataset.fingerprint for name, dataset in datasets.items()},
         counts={name: len(dataset.splits["train"]) for name, dataset in datasets.items()},
         scored=scored,

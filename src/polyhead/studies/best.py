@@ -24,7 +24,7 @@ from polyhead.model import load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.predict import Annotator
 from polyhead.studies.claim import claimed
-from polyhead.studies.folder import MODEL, RUNS, Result, Study
+from polyhead.studies.folder import MODEL, Result, Study
 from polyhead.studies.held import HELD, gives_chances
 from polyhead.studies.learn import FIGURES, Order
 from polyhead.studies.pool import SIZE, check_pool, choose
@@ -92,7 +92,7 @@ def best_run(known: Study) -> tuple[Result, str] | None:
     """The best of a study's finished runs whose model is still there, and the split that says so: dev where the study
     scores on test, so that its figure on test does not flatter it."""
     sign = -1 if known.lower_is_better else 1
-    results = [result for result in known.results if (known.folder / RUNS / result.key / MODEL).is_dir()]
+    results = [result for result in known.results if (known.runs / result.key / MODEL).is_dir()]
     on_dev = known.question.scored != "dev" and all(result.curve for result in results)
 
     def worth(result: Result) -> tuple[float, int]:
@@ -135,7 +135,7 @@ def look_at_best(
     if found is None:
         return None
     run, chosen_on = found
-    folder, target = known.folder / RUNS / run.key, known.question.target
+    folder, target = known.runs / run.key, known.question.target
     with claimed(known.folder):
         inspection = inspect_run(folder, [target]).get(target)
         if inspection is None:
@@ -165,7 +165,7 @@ def choose_texts(
     """
     see_pool(Path(pool), size)
     with claimed(known.folder):
-        return _choice(known, known.folder / RUNS / best.run.key, Path(pool), size, tell)
+        return _choice(known, known.runs / best.run.key, Path(pool), size, tell)
 
 
 def see_pool(path: Path, size: int) -> None:
@@ -189,7 +189,7 @@ def _suspects(
         datasets = load_datasets(question.recipe, tasks, SPLITS)
         prepare_tasks(tasks, datasets)
     task = tasks[question.target]
-    if task.kind is not float and not _says_chances(known.folder / RUNS / run.key, question.target):
+    if task.kind is not float and not _says_chances(known.runs / run.key, question.target):
         tell(f"label errors are not looked for: tasks.{task.name} gives no probabilities of labels")
         return None
     if question.recipe.data[task.data].fold is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class Study:
         question: What it is about.
         asked: What was asked so far, call by call.
         threads: How many each run computes with.
+        runs: The folder of its runs; by default one in its own, which studies of several targets share.
         outcomes: What each finished lesson said, by its key.
         keep: Which models stay, one of ``KEEP``.
         see: Called with the study whenever its results are written.
@@ -85,9 +87,13 @@ class Study:
     question: Question
     asked: list[Asked]
     threads: int = 1
+    runs: Path = Path()
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     keep: str = "all"
     see: Callable[[Study], object] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self.runs = self.runs if self.runs.name else self.folder / RUNS
 
     @classmethod
     def open(cls, folder: str | Path) -> Study:
@@ -107,9 +113,16 @@ class Study:
             remedy = "Check the path; polyhead study makes one."
             raise PolyheadError(f"There is no study in {str(folder)!r}.", remedy=remedy) from error
         question = ask(recipe, facts["target"], lambda _: None)
-        made = cls(folder, question, [Asked(**asked) for asked in facts["asked"]], facts["threads"])
+        made = cls.known(folder, question, facts)
         made.read_outcomes()
         return made
+
+    @classmethod
+    def known(cls, folder: Path, question: Question, facts: Mapping[str, Any]) -> Study:
+        """A study whose ``study.json`` was read."""
+        asked = [Asked(**one) for one in facts["asked"]]
+        runs = Path(os.path.normpath(folder / facts.get("runs", RUNS)))
+        return cls(folder, question, asked, facts["threads"], runs, keep=facts.get("keep", KEEP[0]))
 
     def answers(self) -> Answers | None:
         """What the finished runs say; ``None`` while there is none."""
@@ -172,7 +185,7 @@ class Study:
         Raises:
             PolyheadError: The file is gone or damaged.
         """
-        path = self.folder / RUNS / result.key / PARTS
+        path = self.runs / result.key / PARTS
         try:
             with np.load(path) as found:
                 return Contributions(float(found["figure"]), found["of"].astype(np.float64))
@@ -191,10 +204,9 @@ class Study:
 
     def order(self, lesson: Lesson) -> Order:
         """What to ask a process for."""
-        runs = self.folder / RUNS
         return Order(
-            folder=runs / lesson.key,
-            recipe=lesson.recipe_in(runs),
+            folder=self.runs / lesson.key,
+            recipe=lesson.recipe_in(self.runs),
             base=self.folder,
             target=self.question.target,
             split=self.question.scored,
@@ -204,7 +216,7 @@ class Study:
 
     def has_model(self, lesson: Lesson) -> bool:
         """Whether a run's model is there."""
-        return (self.folder / RUNS / lesson.key / MODEL).is_dir()
+        return (self.runs / lesson.key / MODEL).is_dir()
 
     def read_outcomes(self) -> list[Lesson]:
         """Read what the finished runs said.
@@ -216,7 +228,7 @@ class Study:
         todo: list[Lesson] = []
         wanted: set[str] = set()
         for lesson in reversed(self.lessons):  # those that begin from others first
-            path = self.folder / RUNS / lesson.key / FIGURES
+            path = self.runs / lesson.key / FIGURES
             if path.exists():
                 self.outcomes[lesson.key] = read_json(path, "figures", "seconds", "curve")
             if not path.exists() or (lesson.key in wanted and not self.has_model(lesson)):
@@ -239,7 +251,7 @@ class Study:
         for lesson in self.lessons:
             source = self.question.target not in lesson.recipe["tasks"]  # of any size's run
             if not source and lesson.key in self.outcomes and lesson.key not in {*kept, *begun}:
-                shutil.rmtree(self.folder / RUNS / lesson.key / MODEL, ignore_errors=True)
+                shutil.rmtree(self.runs / lesson.key / MODEL, ignore_errors=True)
 
     def remaining_seconds(self, lessons: Sequence[Lesson]) -> float | None:
         """How long lessons will take one after another, from what finished ones of their kind took; ``None`` where none
@@ -262,6 +274,7 @@ class Study:
             "target": question.target,
             "scored": question.scored,
             "threads": self.threads,
+            "runs": os.path.relpath(self.runs, self.folder),
             "keep": self.keep,
             "asked": [asdict(asked) for asked in self.asked],
             "metric": self.metric,

@@ -9,6 +9,7 @@ from polyhead.drawing.html import table
 from polyhead.errors import PolyheadError, nearest
 from polyhead.studies.answers import Answers
 from polyhead.studies.folder import Study
+from polyhead.studies.matrix import Matrix
 from polyhead.studies.words import estimate_words, headline, more_lines, way_name
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ def answers_table(found: Answers, what: str) -> pandas.DataFrame:
             {"first": one.first, "second": one.second, "size": one.size, "difference": one.estimate.value}
             | {"low": one.estimate.low, "high": one.estimate.high, "p": one.p, "better": one.winner or "cannot tell"}
             for one in found.verdicts
+        ]
+    )
+
+
+def matrix_table(found: Matrix | None) -> pandas.DataFrame:
+    """See :meth:`polyhead.studies.several.Studies.to_pandas`."""
+    return frame(
+        [
+            {"target": one.target, "way": one.way, "size": one.size, "metric": one.metric}
+            | {"gain": one.test.estimate.value, "low": one.test.estimate.low, "high": one.test.estimate.high}
+            | {"p": one.test.p, "verdict": {1: "helps", -1: "harms", 0: "cannot tell"}[one.sign]}
+            for one in (found.gains if found else ())
         ]
     )
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from polyhead.files import bytes_in, check_place, read_json, sized, write_text
 from polyhead.recipe import load_recipe
 from polyhead.studies.asking import ask, sizes_of
 from polyhead.studies.claim import LOCK, claimed
-from polyhead.studies.folder import KEEP, RECIPE, RUNS, STUDY, Asked, Study
+from polyhead.studies.folder import KEEP, RECIPE, STUDY, Asked, Study
 from polyhead.studies.learn import FIGURES
 from polyhead.studies.queue import Outcome, run_all, workers
-from polyhead.studies.ways import FROZEN, SCRATCH, TUNED, Lesson, Question, check_ways, ways_of
+from polyhead.studies.ways import FROM, FROZEN, PART, SCRATCH, TUNED, Lesson, Question, check_ways, ways_of
 
 MENTIONED = 2**30
 """From so many bytes on it is said what a study will take on disk."""
@@ -62,50 +63,86 @@ def study(
     Raises:
         PolyheadError: The recipe, the target, a way or a size is wrong, or the folder belongs to another question.
     """
+    wish = Wish(ways, sizes, seeds, threads, keep)
     folder = Path(output)
-    if keep not in KEEP:
-        raise PolyheadError(f"There is no way {keep!r} to keep models.", remedy=f"Take {' or '.join(KEEP)}.")
     check_place(folder, folder=True)
     question = ask(load_recipe(recipe), target, tell)
-    chosen = list(ways) if ways else [SCRATCH, FROZEN, TUNED, *(f"from:{source}" for source in question.sources)]
-    chosen = [way for way in chosen if ways or way in ways_of(question)]
-    check_ways(question, chosen)
-    wished = Asked(chosen, sizes_of(question, sizes), list(dict.fromkeys(seeds)))
+    asked_of(question, wish)  # which is wrong before a folder is made
     with claimed(folder):
-        known = _open(folder, question, threads)
-        known.keep, known.see = keep, see
-        if wished not in known.asked:
-            known.asked.append(wished)
-        write_text(folder / RECIPE, question.recipe.to_toml())
-        known.save()
-        _learn(known, on, at_once, tell)
+        known = planned(folder, question, wish)
+        known.see = see
+        learn(known, on, at_once, tell)
     return known
 
 
-def _open(folder: Path, question: Question, threads: int) -> Study:
-    """The study in a folder, or a new one.
+@dataclass(frozen=True)
+class Wish:
+    """What a call asks for, before the question is known; see :func:`study`."""
+
+    ways: Sequence[str] | None = None
+    sizes: Sequence[int] | None = None
+    seeds: Sequence[int] = (1, 2, 3)
+    threads: int = 1
+    keep: str = KEEP[0]
+
+
+def asked_of(question: Question, wish: Wish) -> Asked:
+    """The ways, sizes and seeds that a wish means for a question.
 
     Raises:
-        PolyheadError: The folder holds something else, or a study of another target.
+        PolyheadError: A way or a size is wrong, or there is no such way to keep models.
     """
+    if wish.keep not in KEEP:
+        raise PolyheadError(f"There is no way {wish.keep!r} to keep models.", remedy=f"Take {' or '.join(KEEP)}.")
+    usual = (SCRATCH, FROZEN, TUNED, *(FROM + source for source in question.sources))
+    ways = list(wish.ways) if wish.ways else [way for way in usual if way in ways_of(question)]
+    check_ways(question, ways)
+    return Asked(ways, sizes_of(question, wish.sizes), list(dict.fromkeys(wish.seeds)))
+
+
+def planned(folder: Path, question: Question, wish: Wish, runs: Path | None = None) -> Study:
+    """The study in a folder that this process holds, or a new one, with what is asked for written down in it.
+
+    Raises:
+        PolyheadError: The folder holds something else, or a study of another target; or the wish is wrong.
+    """
+    asked = asked_of(question, wish)
+    known = _open(folder, question, wish.threads, runs)
+    known.keep = wish.keep
+    if asked not in known.asked:
+        known.asked.append(asked)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / RECIPE, question.recipe.to_toml())
+    known.save()
+    return known
+
+
+def _open(folder: Path, question: Question, threads: int, runs: Path | None) -> Study:
     path = folder / STUDY
     if not path.exists():
         if folder.exists() and any(one.name != LOCK for one in folder.iterdir()):
             raise PolyheadError(
                 f"The folder {str(folder)!r} is not empty, and holds no study.", remedy="Choose another folder."
             )
-        return Study(folder, question, [], threads)
+        return Study(folder, question, [], threads, runs or Path())
     facts = read_json(path, "target", "asked", "threads")
     if facts["target"] != question.target:
         raise PolyheadError(
             f"The study in {str(folder)!r} is about {facts['target']!r}.",
             remedy="Choose another folder for this target.",
         )
-    return Study(folder, question, [Asked(**asked) for asked in facts["asked"]], facts["threads"])
+    return Study.known(folder, question, facts)
 
 
-def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], object]) -> None:
-    """Train what is not finished; results are written after each run."""
+def learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], object]) -> None:
+    """Train what is not finished; results are written after each run.
+
+    Args:
+        known: A study whose folder this process holds.
+        on: ``local`` or ``ray``.
+        at_once: How many processes on this machine.
+        tell: Called with each note.
+    """
     lessons = known.read_outcomes()
     known.write_results()
     known.drop_models(lessons)
@@ -114,8 +151,8 @@ def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obj
     finished = len(known.lessons) - len(lessons)
     also = f"; {finished:,} more are finished" if finished else ""
     tell(f"{len(known.points):,} runs are asked for; {len(lessons):,} trainings to do, {count} at a time{also}")
-    if strangers := _strangers(known):
-        tell(f"{counted(strangers, 'finished run')} of another recipe or other data in {known.folder} left out")
+    if known.runs.parent == known.folder:
+        tell_strangers(known.runs, [known], tell)
     left = {lesson.key: lesson for lesson in lessons}
     weighed = False
 
@@ -142,15 +179,18 @@ def _learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obj
         tell(f"finished in {_minutes(time.monotonic() - began)}")
 
 
-def _strangers(known: Study) -> int:
-    """How many finished runs are in the folder that the present recipe and data would not give."""
-    keys = {lesson.key for lesson in known.lessons}
-    return sum(path.parent.name not in keys for path in known.folder.glob(f"{RUNS}/*/{FIGURES}"))
+def tell_strangers(runs: Path, studies: Sequence[Study], tell: Callable[[str], object]) -> None:
+    """Say how many finished runs are in a folder that the present recipe and data would not give."""
+    keys = {lesson.key for known in studies for lesson in known.lessons}
+    names = [path.parent.name for path in runs.glob(f"*/{FIGURES}")]
+    strangers = sum(name not in keys and not name.startswith(PART) for name in names)
+    if strangers:
+        tell(f"{counted(strangers, 'finished run')} of another recipe or other data in {runs.parent} left out")
 
 
 def _room(known: Study, lesson: Lesson, left: int) -> Iterator[str]:
     """What the models of a study take on disk, where that is worth a word."""
-    each = bytes_in(known.folder / RUNS / lesson.key)
+    each = bytes_in(known.runs / lesson.key)
     free = shutil.disk_usage(known.folder).free
     if known.keep != "all" or not left or each * left < min(MENTIONED, free):
         return

@@ -8,6 +8,7 @@ from rich.table import Table
 from polyhead.studies.answers import Answers
 from polyhead.studies.best import Best, Choice
 from polyhead.studies.best_words import best_words, choice_words
+from polyhead.studies.matrix import Matrix, matrix_lines
 from polyhead.studies.words import estimate_words, headline, needed_words, time_line, verdict_words, way_name
 from polyhead.views import show
 
@@ -28,6 +29,25 @@ def show_answers(found: Answers) -> None:
         show(f"With {size:,} examples (p corrected for {len(found.verdicts):,} tests):")
         for sentence in verdict_words(found, size):
             show(f"  {sentence}")
+
+
+def show_matrix(found: Matrix) -> None:
+    """Which task helps which: in words, then as a table for the fewest and the most examples."""
+    marks = {1: "helps", -1: "harms", 0: "?"}
+    for line in matrix_lines(found):
+        show(line)
+    for place, which in found.places:
+        title = f"gain beside fine-tuning alone with the {which} examples (? the data cannot tell)"
+        table = Table(title=escape(title), title_justify="left", show_edge=False)
+        for name in ("target", *map(way_name, found.ways)):
+            table.add_column(escape(name))
+        here = found.at(place)
+        for target in found.targets:
+            cells = [here.get((target, way)) for way in found.ways]
+            said = ["" if one is None else f"{one.said} {marks[one.sign]}" for one in cells]
+            table.add_row(escape(target), *said)
+        show("")
+        show(table)
 
 
 def show_best(best: Best) -> None:
