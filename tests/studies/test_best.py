@@ -20,8 +20,10 @@ from polyhead.errors import PolyheadError
 from polyhead.reporting.study_page import study_report
 from polyhead.studies import Best, Study, look_at_best, run_study
 from polyhead.studies.best_words import best_words
+from polyhead.studies.claim import claimed
 from polyhead.studies.learn import Order, learn
 from polyhead.studies.queue import Outcome
+from studies.inline import Inline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,24 +33,6 @@ ENTITIES = '[tasks.entities]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n
 SYNTAX = '[tasks.syntax]\ntype = "parsing"\ndata = "ud"\narc_size = 8\nrelation_size = 4\n'
 STAGE = "[[stages]]\nepochs = 1\nbatch_pieces = 96\nlearning_rate = 0.003\n"
 MARKUP = "<script>alert(1)</script> & <b>Ann"
-
-
-class Inline:
-    """Runs in this process, in order."""
-
-    room = 1
-
-    def __init__(self) -> None:
-        self.orders: list[Order] = []
-
-    def submit(self, order: Order) -> Future[Outcome]:
-        self.orders.append(order)
-        future: Future[Outcome] = Future()
-        future.set_result(learn(order))
-        return future
-
-    def close(self, *, now: bool) -> None:
-        pass
 
 
 @pytest.fixture
@@ -193,6 +177,21 @@ def test_the_page_escapes_what_data_contains(ask: Asked, recipe: Path, tmp_path:
     html = study_report(made, best=found).read_text()
     assert "<script>alert" not in html and "<b>&bad" not in html and "<i>cat" not in html
     assert "&lt;script&gt;alert(1)" in html and "The best run" in html and "&lt;b&gt;&amp;bad" in html
+
+
+def test_a_report_shows_what_was_found_and_trains_nothing(ask: Asked, here: Inline, tmp_path: Path) -> None:
+    pytest.importorskip("cleanlab")
+    made = ask()
+    trained = len(here.orders)
+    text = polyhead.report(made.folder).read_text(encoding="utf-8")
+    assert 'id="best"' in text and "Labels to look at again" not in text and len(here.orders) == trained
+    look(made)
+    trained = len(here.orders)
+    text = polyhead.report(made.folder).read_text(encoding="utf-8")
+    assert "Labels to look at again" in text and len(here.orders) == trained
+    with claimed(made.folder):
+        text = polyhead.report(made.folder).read_text(encoding="utf-8")
+    assert "It could not be looked at closely: Another process works on the study" in text
 
 
 def test_without_cleanlab_a_note_says_how_to_have_it(ask: Asked, here: Inline, monkeypatch: pytest.MonkeyPatch) -> None:

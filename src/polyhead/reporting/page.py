@@ -18,7 +18,7 @@ from polyhead.reporting.best_page import inspection_sections
 from polyhead.reporting.matrix_page import matrix_report
 from polyhead.reporting.study_page import study_report
 from polyhead.scoring import figure, signature_lines, stage_rows
-from polyhead.studies import Study
+from polyhead.studies import Study, look_at_best
 from polyhead.studies.folder import RESULTS
 from polyhead.studies.several import STUDIES, Studies
 from polyhead.training.run import Run
@@ -37,12 +37,21 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     if (Path(folder) / STUDIES).exists():
         return matrix_report(Studies.open(folder), output)
     if (Path(folder) / RESULTS).exists():
-        return study_report(Study.open(folder), output)
+        return _study(Study.open(folder), output)
     run = Run.open(folder)
     path = Path(output) if output is not None else run.folder / "report.html"
     check_place(path)
     write_text(path, page(run))
     return path
+
+
+def _study(study: Study, output: str | Path | None) -> Path:
+    """The page of a study, with a closer look at its best run; label errors are not looked for anew."""
+    try:
+        best = look_at_best(study, training=False)
+    except PolyheadError as error:  # such as a study that goes on meanwhile, or models that are gone
+        return study_report(study, output, unseen=error.what)
+    return study_report(study, output, best)
 
 
 def page(run: Run) -> str:

@@ -51,13 +51,16 @@ HOW = (
 """How the figures came about."""
 
 
-def study_report(study: Study, output: str | Path | None = None, best: Best | None = None) -> Path:
+def study_report(
+    study: Study, output: str | Path | None = None, best: Best | None = None, unseen: str | None = None
+) -> Path:
     """Write the page of a study, finished or not; it loads nothing from elsewhere.
 
     Args:
         study: With at least one finished run.
         output: The file to write; by default ``report.html`` in the study's folder.
         best: A closer look at its best run.
+        unseen: Why there is none, if there should be one.
 
     Raises:
         PolyheadError: No run is finished, or matplotlib is not installed.
@@ -67,7 +70,7 @@ def study_report(study: Study, output: str | Path | None = None, best: Best | No
         raise PolyheadError("No run of the study is finished yet.", remedy="Give the same command again.")
     path = Path(output) if output is not None else study.folder / PAGE
     check_place(path)
-    write_text(path, study_page(study, found, best))
+    write_text(path, study_page(study, found, best, unseen))
     return path
 
 
@@ -119,7 +122,7 @@ class LivePage:
         return path
 
 
-def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
+def study_page(study: Study, found: Answers, best: Best | None = None, unseen: str | None = None) -> str:
     """The page as HTML. Whatever comes from data or recipe is escaped."""
     title = f"What did transfer buy for {found.target}?"
     parts = [
@@ -128,7 +131,7 @@ def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
         ("minutes", "Minutes", _minutes(found)),
         ("sources", "Which tasks help", _sources(found)),
         ("forecast", "What more labels would bring", _forecast(found)),
-        ("best", "The best run", best_sections(best) if best is not None else ()),
+        ("best", "The best run", best_sections(best) if best is not None else _unseen(unseen)),
         ("tables", "In figures", tables(study, found)),
         ("how", "How this was measured", ["<ul>", *(f"<li>{escape(one)}</li>" for one in HOW), "</ul>"]),
     ]
@@ -145,6 +148,11 @@ def study_page(study: Study, found: Answers, best: Best | None = None) -> str:
         *(section(name, heading, inner) for name, heading, inner in made),
     ]
     return document(title, body)
+
+
+def _unseen(why: str | None) -> Iterator[str]:
+    if why is not None:
+        yield f'<p class="note">It could not be looked at closely: {escape(why)}</p>'
 
 
 def _unfinished(study: Study) -> Iterator[str]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from polyhead.calibration import keep_temperature
@@ -109,6 +110,7 @@ def look_at_best(
     pool: str | Path | None = None,
     pool_size: int = SIZE,
     suspects: bool = True,
+    training: bool = True,
     on: str = "local",
     at_once: int | None = None,
     tell: Callable[[str], object] = lambda _: None,
@@ -122,6 +124,7 @@ def look_at_best(
         pool: A file with texts without labels, to choose from which to label next.
         pool_size: How many to choose.
         suspects: Whether to look for label errors in the training data, which takes a few trainings.
+        training: Whether these may be done; else label errors are shown if they were found before.
         on: Where these are computed.
         at_once: How many of them at a time.
         tell: Called with each note.
@@ -143,7 +146,8 @@ def look_at_best(
         if inspection.calibration is not None:
             head = known.question.table["tasks"][target].get("head_of", target)
             keep_temperature(folder, head, inspection.calibration.temperature)
-        errors = _suspects(known, run, on, at_once, tell) if suspects else None
+        learn = partial(_learnt, known, on=on, at_once=at_once, tell=tell) if training else partial(_finished, known)
+        errors = _suspects(known, run, learn, tell) if suspects else None
     best = Best(run, chosen_on, inspection, errors)
     return best if pool is None else replace(best, choice=choose_texts(known, best, pool, pool_size, tell))
 
@@ -179,9 +183,11 @@ def see_pool(path: Path, size: int) -> None:
     check_pool(path)
 
 
-def _suspects(
-    known: Study, run: Result, on: str, at_once: int | None, tell: Callable[[str], object]
-) -> Suspects | None:
+Learn = Callable[[list[Lesson]], list[Lesson]]
+"""Trains the runs of the parts as far as they may be; gives those that are finished."""
+
+
+def _suspects(known: Study, run: Result, learn: Learn, tell: Callable[[str], object]) -> Suspects | None:
     """Suspected label errors, from runs that learn without a part each."""
     question = known.question
     tasks = question.recipe.make_tasks()
@@ -204,7 +210,7 @@ def _suspects(
     parts = parts_of(question.whole)
     seed = known.asked[0].seeds[0]  # not the best run's, so that another best seed costs no more trainings
     lessons = [part(question, run.way, number, parts, seed) for number in range(1, parts + 1)]
-    finished = _learnt(known, lessons, on, at_once, tell)
+    finished = learn(lessons)
     if not finished:
         return None
     return gather(known.folder, known.folder / PARTS, finished, task, datasets[task.data].splits["train"])
@@ -214,8 +220,14 @@ def _says_chances(folder: Path, target: str) -> bool:
     return gives_chances(type(load_model(folder).head(target)))
 
 
+def _finished(known: Study, lessons: Sequence[Lesson]) -> list[Lesson]:
+    """The runs of the parts, if all of them are finished; none else."""
+    there = [(known.folder / PARTS / lesson.key / HELD).exists() for lesson in lessons]
+    return list(lessons) if all(there) else []
+
+
 def _learnt(
-    known: Study, lessons: Sequence[Lesson], on: str, at_once: int | None, tell: Callable[[str], object]
+    known: Study, lessons: Sequence[Lesson], *, on: str, at_once: int | None, tell: Callable[[str], object]
 ) -> list[Lesson]:
     """The runs of the parts, trained as far as they are not finished; those that failed are left out, and told."""
     places = {lesson.key: known.folder / PARTS / lesson.key for lesson in lessons}

@@ -19,7 +19,7 @@ from polyhead.studies.claim import LOCK, claimed
 from polyhead.studies.folder import KEEP, RECIPE, STUDY, Asked, Study
 from polyhead.studies.learn import FIGURES
 from polyhead.studies.queue import Outcome, run_all, workers
-from polyhead.studies.ways import FROM, FROZEN, PART, SCRATCH, TUNED, Lesson, Question, check_ways, ways_of
+from polyhead.studies.ways import FROM, FROZEN, SCRATCH, TUNED, Lesson, Question, check_ways, ways_of
 
 MENTIONED = 2**30
 """From so many bytes on it is said what a study will take on disk."""
@@ -182,8 +182,7 @@ def learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obje
 def tell_strangers(runs: Path, studies: Sequence[Study], tell: Callable[[str], object]) -> None:
     """Say how many finished runs are in a folder that the present recipe and data would not give."""
     keys = {lesson.key for known in studies for lesson in known.lessons}
-    names = [path.parent.name for path in runs.glob(f"*/{FIGURES}")]
-    strangers = sum(name not in keys and not name.startswith(PART) for name in names)
+    strangers = sum(path.parent.name not in keys for path in runs.glob(f"*/{FIGURES}"))
     if strangers:
         tell(f"{counted(strangers, 'finished run')} of another recipe or other data in {runs.parent} left out")
 
