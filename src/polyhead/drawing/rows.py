@@ -89,6 +89,10 @@ class Gain:
     sign: int
 
 
+CROWDED = 90
+"""So many letters stand beside each other above a wide picture, each column as wide as its longest name."""
+
+
 def draw_gains(
     rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Gain], *, narrow: bool = False
 ) -> str:
@@ -99,7 +103,9 @@ def draw_gains(
         cells: By row and column; others stay empty.
         narrow: For a phone.
     """
-    figure, axes = new_figure(NARROW if narrow else WIDE, 0.75 + 0.5 * len(rows))
+    names = [short(name) for name in columns]
+    crowded = max(map(len, names), default=0) * len(names) > (CROWDED if not narrow else CROWDED * NARROW / WIDE)
+    figure, axes = new_figure(NARROW if narrow else WIDE, 0.75 + 0.5 * len(rows) + (0.6 if crowded else 0.0))
     values = np.full((len(rows), len(columns)), np.nan)
     for (row, column), gain in cells.items():
         values[rows.index(row), columns.index(column)] = gain.value
@@ -121,7 +127,8 @@ def draw_gains(
             )  # fmt: skip
     axes.invert_yaxis()
     axes.xaxis.tick_top()
-    axes.set_xticks([j + 0.5 for j in range(len(columns))], [short(name) for name in columns])
+    turned = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks([j + 0.5 for j in range(len(columns))], names, **turned)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], [short(name) for name in rows])
     axes.tick_params(length=0)
     for side in axes.spines.values():
