@@ -88,10 +88,20 @@ def study(
         _show_answers(made)
         best = look_at_best(made, suspects=suspects, on=on, at_once=at_once, tell=tell)
         best = _show_best(made, best, pool, pool_size)
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(page.study),)
+        raise
     finally:
         written = page.finish(best)
     if written is not None:
         print(f"\nThe page with pictures: {written}")
+
+
+def _left_of(made: Study | None) -> str:
+    """What is left of a study that Ctrl-C ended, and how to go on."""
+    if made is None:
+        return "Nothing was trained yet."
+    return f"{len(made.results):,} of {len(made.points):,} runs are finished. The same command goes on."
 
 
 def _show_answers(made: Study) -> None:
