@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -136,8 +137,9 @@ class _Lists(TyperCommand):
         spread, option = [], ""
         for word in args:
             if word.startswith("-"):
-                option = word if word in ("--encoders", "--sources") else ""
-                spread += [] if option else [word]
+                name, equals, _ = word.partition("=")
+                option = name if name in ("--encoders", "--sources") else ""
+                spread += [] if option and not equals else [word]
             else:
                 spread += [option, word] if option else [word]
         return super().parse_args(ctx, spread)
@@ -185,7 +187,9 @@ def advise(
     write_figures(json_file, found.to_dict())
     if then == "study":
         ways = ",".join(found.ways())
-        show(f"\nNow the study; to add to it later: polyhead study {recipe} --target {target} --ways {ways}")
+        again = ["polyhead", "study", str(recipe), "--target", target, "--ways", ways]
+        again += [] if output is None else ["--output", str(output)]
+        show(f"\nNow the study; to add to it later: {shlex.join(again)}")
         study(recipe, target, output, ways=ways)
 
 

@@ -72,7 +72,7 @@ def _minutes(found: Answers) -> Iterator[str]:
         yield table(caption, ["way", "minutes, mean", "range over seeds", "seeds that reach it"], rows)
 
     def cell(way: str, size: int) -> str:
-        return f"{found.took[way, size]:.1f}" if (way, size) in found.took else ""
+        return _long(found.took[way, size]) if (way, size) in found.took else ""
 
     caption = "minutes of a run in all, with its scoring and with what it begins from counted whole, mean over seeds"
     yield _by_size(found, caption, found.ways, cell)
@@ -83,7 +83,12 @@ def _reached(one: Minutes) -> list[str]:
     seeds = f"{len(reached)} of {len(one.minutes)}"
     if not reached:
         return ["never", "", seeds]
-    return [f"{np.mean(reached):.1f}", f"{min(reached):.1f} to {max(reached):.1f}", seeds]
+    return [_long(float(np.mean(reached))), f"{_long(min(reached))} to {_long(max(reached))}", seeds]
+
+
+def _long(minutes: float) -> str:
+    """A number of minutes; of less than one two digits, so that small studies have no row of zeros."""
+    return f"{minutes:.1f}" if minutes >= 0.95 else f"{minutes:.2g}"
 
 
 def _tests(found: Answers) -> Iterator[str]:
