@@ -243,8 +243,9 @@ def test_then_a_study_of_the_best(write: Write, tmp_path: Path, blind: Path, mon
         raise PolyheadError("asked")
 
     monkeypatch.setattr("polyhead.studies.run_study", run_study)
-    arguments = ["advise", str(write()), "--target", "pos", "--encoders", str(blind), "--sources", "mood"]
+    arguments = ["advise", str(write()), "--target", "pos", f"--encoders={blind}", "--sources", "mood"]
     result = CliRunner().invoke(app, [*arguments, "--then", "study", "-o", str(tmp_path / "study")])
+    assert f" --output {tmp_path / 'study'}" in result.stdout, "the study to add to is this one"
     assert str(result.exception) == "asked", result.output
     assert asked["ways"][:2] == ["fine-tuned", f"with:{blind}"] and asked["target"] == "pos"
     assert set(asked["ways"][2:]) <= {"from:mood"}

@@ -169,6 +169,14 @@ def test_figures_stay_where_they_can_be_and_the_first_line_answers(tmp_path: Pat
     )
 
 
+def test_minutes_of_a_small_study_are_no_zeros(tmp_path: Path) -> None:
+    made = simulate(tmp_path, ways=("fine-tuned", "joint"), sizes=(2, 4), seeds=(1, 2))
+    text = study_report(made).read_text(encoding="utf-8")
+    minutes = text[text.index("<h3>Minutes</h3>") : text.index("<h3>Can the data")]
+    shown = re.findall(r"<td>([\d.]+)", minutes)
+    assert len(shown) > 4 and all(float(one) > 0 for one in shown)
+
+
 def test_the_same_study_gives_the_same_page(tmp_path: Path) -> None:
     made = simulate(tmp_path, ways=("fine-tuned", "joint"), sizes=(10, 50), seeds=(1,))
     one = study_report(made).read_bytes()

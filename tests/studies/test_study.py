@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import polyhead.studies.study as module
 import runs
+from polyhead.cli import app
 from polyhead.errors import PolyheadError
 from polyhead.studies import Study, answers, run_study
 from polyhead.studies.learn import FIGURES, Order, learn
-from polyhead.studies.queue import Outcome
+from polyhead.studies.queue import LocalWorkers, Outcome
 from polyhead.studies.words import headline, verdict_words
 from studies.inline import Inline
 
@@ -189,6 +191,59 @@ def test_wrong_wishes_are_told_before_anything_is_written(
     with pytest.raises(PolyheadError, match=what):
         ask(**changes)
     assert not (tmp_path / "study").exists()
+
+
+def test_what_a_process_imports_is_not_counted_for_its_first_run(tmp_path: Path) -> None:
+    """In a fresh process: when the clock of a run starts, what takes seconds to import is there."""
+    script = f"""
+import sys
+from pathlib import Path
+from polyhead.studies import learn as module
+seen = []
+class Clock:
+    def perf_counter():
+        seen.append({{"transformers.modeling_utils", "polyhead.training.run"}} <= set(sys.modules))
+        return 0.0
+module.time = Clock
+assert "transformers.modeling_utils" not in sys.modules
+order = module.Order(Path({str(tmp_path / "run")!r}), {{}}, Path({str(tmp_path)!r}), "mood", "test", 1)
+assert "error" in module.learn(order)
+assert seen == [True], seen
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX")
+def test_ctrl_c_is_heard_by_the_command_alone(tmp_path: Path) -> None:
+    """A terminal sends it to the processes, too, even while they begin: they leave it to their parent to end them."""
+    here = LocalWorkers(1)
+    try:
+        future = here.submit(Order(tmp_path / "run", {}, tmp_path, "mood", "test", 1))
+        for pid in list(here.pool._processes):
+            os.kill(pid, signal.SIGINT)
+        assert "error" in future.result(timeout=300)
+    finally:
+        here.close(now=True)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set()), "this process hears it"
+
+
+def test_ctrl_c_says_what_is_finished_and_how_to_go_on(
+    ask: Asked, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["study", str(recipe), "--target", "mood", "--output", str(tmp_path / "study")]
+    command += ["--ways", "fine-tuned", "--sizes", "4,8", "--seeds", "1"]
+
+    def stop(self: Inline, order: Order) -> Future[Outcome]:
+        if self.orders:
+            raise KeyboardInterrupt
+        return submit(self, order)
+
+    submit = Inline.submit
+    monkeypatch.setattr(Inline, "submit", stop)
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 130
+    assert result.stderr.endswith("\nStopped. 1 of 2 runs are finished. The same command goes on.\n")
 
 
 def test_a_study_keeps_to_its_target_and_its_folder(ask: Asked, recipe: Path, tmp_path: Path) -> None:

@@ -185,3 +185,11 @@ def test_another_encoder_is_a_way(tmp_path: Path, tiny_encoder: Path) -> None:
     for wrong, what in (("with:minlim", "no encoder 'minlim'"), ("with:./none", "no encoder folder")):
         with pytest.raises(PolyheadError, match=what):
             check_ways(question(), [wrong])
+
+
+def test_what_is_known_is_named_once() -> None:
+    stages = [{"name": "all", "epochs": 1}, {"name": "mood", "tasks": ["mood"], "epochs": 1}]
+    with pytest.raises(PolyheadError) as caught:
+        check_ways(question(stages=stages), ["xyz"])
+    known = str(caught.value).split("Known: ")[1].rstrip(".").split(", ")
+    assert len(known) == len(set(known)) and "own" in known

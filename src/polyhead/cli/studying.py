@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,12 @@ def study(
             look.at(run_study(recipe, targets[0], folder, see=page, **wish, **place), page)
         return
     pages: dict[str, LivePage] = {}
-    made = study_each(recipe, targets, folder, see=lambda known: _follow(known, pages), **wish, **place)
+    try:
+        made = study_each(recipe, targets, folder, see=lambda known: _follow(known, pages), **wish, **place)
+    except KeyboardInterrupt as stopped:
+        lasts = [page for page in pages.values() if page.finish()][-1:]
+        stopped.args = (_left_of(lasts[0].study if lasts else None),)
+        raise
     _show_each(made, pages, look)
 
 
@@ -138,6 +144,9 @@ def _page() -> Iterator[LivePage]:
     page = LivePage(tell)
     try:
         yield page
+    except KeyboardInterrupt as stopped:
+        stopped.args = (_left_of(page.study),)
+        raise
     finally:
         written = page.finish()
     if written is not None:
@@ -175,6 +184,13 @@ def _show_each(made: Studies, pages: dict[str, LivePage], look: Look) -> None:
         print(f"\nThe page with pictures: {matrix_report(made)}")
 
 
+def _left_of(made: Study | None) -> str:
+    """What is left of a study that Ctrl-C ended, and how to go on."""
+    if made is None:
+        return "Nothing was trained yet."
+    return f"{len(made.results):,} of {len(made.points):,} runs are finished. The same command goes on."
+
+
 def _show_answers(made: Study) -> None:
     from polyhead.studies.view import show_answers
 
@@ -207,8 +223,9 @@ class _Lists(TyperCommand):
         spread, option = [], ""
         for word in args:
             if word.startswith("-"):
-                option = word if word in ("--encoders", "--sources") else ""
-                spread += [] if option else [word]
+                name, equals, _ = word.partition("=")
+                option = name if name in ("--encoders", "--sources") else ""
+                spread += [] if option and not equals else [word]
             else:
                 spread += [option, word] if option else [word]
         return super().parse_args(ctx, spread)
@@ -256,7 +273,9 @@ def advise(
     write_figures(json_file, found.to_dict())
     if then == "study":
         ways = ",".join(found.ways())
-        show(f"\nNow the study; to add to it later: polyhead study {recipe} --target {target} --ways {ways}")
+        again = ["polyhead", "study", str(recipe), "--target", target, "--ways", ways]
+        again += [] if output is None else ["--output", str(output)]
+        show(f"\nNow the study; to add to it later: {shlex.join(again)}")
         study(recipe, target, output, ways=ways)
 
 

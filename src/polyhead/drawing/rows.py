@@ -79,7 +79,7 @@ class Gain:
     """A cell of a matrix of gains.
 
     Attributes:
-        value: The gain; colours the cell.
+        value: The gain; colours the cell where it is sure.
         said: What stands in it.
         sign: 1 where it surely helps, -1 where it surely harms, 0 where the data cannot tell.
     """
@@ -96,7 +96,7 @@ CROWDED = 90
 def draw_gains(
     rows: Sequence[str], columns: Sequence[str], cells: Mapping[tuple[str, str], Gain], *, narrow: bool = False
 ) -> str:
-    """A matrix of gains: coloured, written out, with a mark, and a frame where it surely harms.
+    """A matrix of gains: written out, with a mark; coloured where sure, with a frame where it surely harms.
 
     Args:
         rows, columns: Names, plain text, each once.
@@ -108,7 +108,7 @@ def draw_gains(
     figure, axes = new_figure(NARROW if narrow else WIDE, 0.75 + 0.5 * len(rows) + (0.6 if crowded else 0.0))
     values = np.full((len(rows), len(columns)), np.nan)
     for (row, column), gain in cells.items():
-        values[rows.index(row), columns.index(column)] = gain.value
+        values[rows.index(row), columns.index(column)] = gain.value if gain.sign else 0.0  # chance has no colour
     bound = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
     axes.pcolormesh(values, cmap="RdBu", vmin=-2 * (bound or 1), vmax=2 * (bound or 1), edgecolors="white")
     for (row, column), gain in cells.items():

@@ -9,7 +9,7 @@ from polyhead.drawing.html import table
 from polyhead.scoring import figure, signed
 from polyhead.studies import Answers, Study
 from polyhead.studies.minutes import Minutes
-from polyhead.studies.words import change_ends, estimate_words, minutes_words, needed_words, way_name
+from polyhead.studies.words import change_ends, estimate_words, few_digits, minutes_words, needed_words, way_name
 
 
 def tables(study: Study, found: Answers) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _minutes(found: Answers) -> Iterator[str]:
         yield table(caption, ["way", "minutes", "seeds that reach it"], rows)
 
     def cell(way: str, size: int) -> str:
-        return f"{found.took[way, size]:.1f}" if (way, size) in found.took else ""
+        return few_digits(found.took[way, size]) if (way, size) in found.took else ""
 
     caption = "minutes of a run in all, with its scoring and with what it begins from counted whole, mean over seeds"
     yield _by_size(found, caption, found.ways, cell)

@@ -55,7 +55,7 @@ def calibration_words(found: Inspection, *, kept: bool = False) -> str:
     """Whether confidences mean what they say, what a temperature changes, and whether the model keeps it."""
     one = found.calibration
     if one is None:
-        return f"That cannot be said of its confidences. {found.uncalibrated}"
+        return f"Whether its confidences mean what they say is not known. {found.uncalibrated}"
     before, after = one.before, one.after
     mean, right = _means(before.bins)
     lean = "too sure" if mean > right else "not sure enough"

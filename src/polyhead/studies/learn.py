@@ -60,6 +60,7 @@ def learn(order: Order) -> dict[str, Any]:
     from polyhead.studies.held import HELD, keep_held
 
     torch.set_num_threads(order.threads)
+    _warm_up()
     done = order.folder / FIGURES
     if order.again:
         shutil.rmtree(order.folder, ignore_errors=True)
@@ -75,6 +76,15 @@ def learn(order: Order) -> dict[str, Any]:
         return read_json(done)
     except PolyheadError as error:
         return {"error": str(error)}
+
+
+def _warm_up() -> None:
+    """Import what training needs, so that a process's first run is not counted for slower than its others."""
+    import torch._dynamo  # noqa: F401, as torch's optimisers do
+    import transformers.modeling_utils  # noqa: F401
+
+    import polyhead.scoring
+    import polyhead.training.run  # noqa: F401
 
 
 def _train(order: Order) -> None:

@@ -170,5 +170,5 @@ def _factor(one: Saved) -> str:
     """How many times as many examples the other needs."""
     many, other = one.needed.value, short(way_name(one.other))
     if many is None or one.needed.below:
-        return f"{other}: {needed_words(one.needed)}"
+        return f"{other}: {needed_words(one.needed).partition(' (')[0]}"  # the interval is drawn
     return f"{other}: {many / one.size:.1f} times"

@@ -29,7 +29,6 @@ ATTEMPTS = 2
 WATCH_SECONDS = 1.0
 """How often a process looks whether the one that began it is still there."""
 
-
 STORE = 100 * 2**20
 """The bytes that a Ray cluster on this machine keeps for what runs send each other: next to nothing."""
 
@@ -71,12 +70,13 @@ class LocalWorkers:
 
     def submit(self, order: Order) -> Future[Outcome]:
         """Begin a run as soon as a process is free."""
-        try:
-            return self.pool.submit(learn, order)
-        except BrokenProcessPool:
-            self.pool.shutdown(wait=False)
-            self.pool = self._new()
-            return self.pool.submit(learn, order)
+        with _deaf_children():
+            try:
+                return self.pool.submit(learn, order)
+            except BrokenProcessPool:
+                self.pool.shutdown(wait=False)
+                self.pool = self._new()
+                return self.pool.submit(learn, order)
 
     def close(self, *, now: bool) -> None:
         """End the processes."""
@@ -176,6 +176,20 @@ def _start_ray(ray: Any) -> None:
         raise PolyheadError(f"Ray cannot begin a cluster on this machine: {error}", remedy=remedy) from error
     remedy = "Start one with `ray start`, or unset RAY_ADDRESS to have one on this machine."
     raise PolyheadError(f"There is no Ray cluster at {address}: {error}", remedy=remedy) from error
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes that begin in this block do not hear Ctrl-C, which a terminal sends to all of a command's: their parent
+    hears it and ends them, where each of them would end with a traceback. One pressed meanwhile is heard afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with(parent: int) -> None:

@@ -150,7 +150,8 @@ def learn(known: Study, on: str, at_once: int | None, tell: Callable[[str], obje
     began = time.monotonic()
     finished = len(known.lessons) - len(lessons)
     also = f"; {finished:,} more are finished" if finished else ""
-    tell(f"{len(known.points):,} runs are asked for; {len(lessons):,} trainings to do, {count} at a time{also}")
+    asked = "1 run is" if len(known.points) == 1 else f"{len(known.points):,} runs are"
+    tell(f"{asked} asked for; {counted(len(lessons), 'training')} to do, {count} at a time{also}")
     if known.runs.parent == known.folder:
         tell_strangers(known.runs, [known], tell)
     left = {lesson.key: lesson for lesson in lessons}

@@ -5,11 +5,20 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.table import Table
 
+from polyhead.data.text import counted
 from polyhead.studies.answers import Answers
 from polyhead.studies.best import Best, Choice
 from polyhead.studies.best_words import best_words, choice_words
 from polyhead.studies.matrix import Matrix, matrix_lines
-from polyhead.studies.words import estimate_words, headline, needed_words, time_line, verdict_words, way_name
+from polyhead.studies.words import (
+    estimate_words,
+    headline,
+    needed_words,
+    size_name,
+    time_line,
+    verdict_words,
+    way_name,
+)
 from polyhead.views import show
 
 
@@ -26,8 +35,10 @@ def show_answers(found: Answers) -> None:
         show(line)
     show("")
     for size in found.sizes:
-        show(f"With {size:,} examples (p corrected for {len(found.verdicts):,} tests):")
-        for sentence in verdict_words(found, size):
+        sentences = list(verdict_words(found, size))
+        if sentences:
+            show(f"With {size_name(size)} (p corrected for {counted(len(found.verdicts), 'test')}):")
+        for sentence in sentences:
             show(f"  {sentence}")
 
 

@@ -211,7 +211,7 @@ def check_ways(question: Question, ways: Sequence[str]) -> None:
     Raises:
         PolyheadError: It cannot; names the way and a remedy.
     """
-    known = [*ways_of(question), OWN]
+    known = list(dict.fromkeys([*ways_of(question), OWN]))
     for way in ways:
         if way in known:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from polyhead.scoring import figure, signed
-from polyhead.studies.answers import Answers, Saved
+from polyhead.studies.answers import Answers, Saved, Verdict
 from polyhead.studies.curves import Needed
 from polyhead.studies.effects import Estimate
 from polyhead.studies.minutes import Minutes
@@ -44,18 +44,39 @@ def headline(found: Answers) -> str:
     value = _value(found, found.means[best, size])
     figures = f"{found.metric} {value} with {size_name(size)}"
     if best == base:
-        tried = sum((way, size) in found.means for way in found.ways) > 1
-        others = "no other way was better" if tried else "no other way is finished yet"
-        return f"Transfer has not helped so far: {way_name(base)} has {figures}, and {others}."
+        return _not_helped(found, base, figures)
     test = found.between(base, best, size)
     if test is None or not test.called:
         return (
-            f"The data cannot tell whether transfer helped: {way_name(best)} has {figures}, "
+            f"The data cannot tell whether {_hoped(base)}: {way_name(best)} has {figures}, "
             f"{way_name(base)} {_value(found, found.means[base, size])}, and such a difference may be chance."
         )
     gain = f"{signed(found.metric, test.estimate.value)} against {way_name(base)}"
     saving = next((saved_words(one) for one in found.saved if (one.way, one.size, one.other) == (best, size, base)), "")
     return f"Transfer helped: {way_name(best)} has {figures}, {gain}. {saving}".strip()
+
+
+def _not_helped(found: Answers, base: str, figures: str) -> str:
+    """The first line where nothing is above what transfer is measured against: what that says, and what it does not."""
+    size = found.sizes[0]
+    tests = [test for way in found.ways if (test := found.between(base, way, size)) is not None]
+    if not tests:
+        return f"There is nothing yet to compare with: {way_name(base)} has {figures}, and no other way has runs there."
+    alike = [way_name(test.second) for test in tests if test.winner != base]
+    if alike:
+        none = f"it and {listed(alike, 'or')} cannot be told apart"
+        return f"The data cannot tell whether {_hoped(base)}: {way_name(base)} has {figures}, and {none}."
+    nothing = "Transfer has not helped" if base == SCRATCH else f"Nothing else helped more than {way_name(base)}"
+    return f"{nothing}: {way_name(base)} has {figures}, and is better than {listed(_others(tests))}."
+
+
+def _hoped(base: str) -> str:
+    """What a study is to show; fine-tuning is transfer itself, and says nothing of what it bought."""
+    return "transfer helped" if base == SCRATCH else f"anything helps more than {way_name(base)}"
+
+
+def _others(tests: Sequence[Verdict]) -> list[str]:
+    return [way_name(test.second) for test in tests]
 
 
 def more_lines(found: Answers) -> Iterator[str]:
@@ -65,11 +86,12 @@ def more_lines(found: Answers) -> Iterator[str]:
     if best not in (TUNED, found.base(first)) and (TUNED, first) in found.means:
         yield against_words(found, TUNED, best, first)
     elif best == TUNED and any(learns_from_tasks(way) and (way, first) in found.means for way in found.ways):
-        yield f"With {size_name(first)} no other task of the recipe added to it."
+        yield f"With {size_name(first)} no other task of the recipe is seen to add to it."
     if last != first:
         best, base = found.best(last), found.base(last)
         if best == base:
-            yield f"With {size_name(last)} no way is better than {way_name(base)}."
+            if len([way for way in found.ways if (way, last) in found.means]) > 1:
+                yield f"With {size_name(last)} no way is seen to be better than {way_name(base)}."
         else:
             yield against_words(found, base, best, last)
 
@@ -123,20 +145,25 @@ def saved_words(saved: Saved) -> str:
     """What a way saves, as a sentence."""
     way, other = way_name(saved.way), way_name(saved.other)
     if saved.needed.value is None:
-        return f"All the examples that there are do not bring {other} to what {way} has with {saved.size:,}."
+        said = f"All the examples that there are do not bring {other} to what {way} has with {saved.size:,}"
+        low = saved.needed.low
+        return f"{said}." if low is None else f"{said}; the data do not rule out that {_rounded(low):,} would."
     if saved.needed.below:
-        return f"{other[:1].upper()}{other[1:]} has as much with {_rounded(saved.needed.value):,} or fewer."
+        return f"{other[:1].upper()}{other[1:]} has as much with {needed_words(saved.needed)}."
     return f"{other[:1].upper()}{other[1:]} needs {needed_words(saved.needed)} for as much."
 
 
 def needed_words(needed: Needed) -> str:
     """A number of examples with its interval; what was not reached is more than all."""
-    if needed.value is None:
-        return "more than all"
-    if needed.below:
-        return f"{_rounded(needed.value):,} or fewer"
-    low = "?" if needed.low is None else f"{_rounded(needed.low):,}"
     high = "more than all" if needed.high is None else f"{_rounded(needed.high):,}"
+    if needed.value is None:
+        return "more than all" + ("" if needed.low is None else f" ({_rounded(needed.low):,} to more than all)")
+    if needed.below:
+        least = f"{_rounded(needed.value):,} or fewer"
+        if needed.high is None:
+            return f"{least} (no upper end)"
+        return least if needed.high <= needed.value else f"{least} (at most {high})"
+    low = "?" if needed.low is None else f"{_rounded(needed.low):,}"
     return f"about {_rounded(needed.value):,} ({low} to {high})"
 
 
@@ -144,10 +171,10 @@ def minutes_words(one: Minutes) -> str:
     """How long a way trains until a score, with its interval."""
     reached = [time for time in one.minutes if time is not None]
     if one.mean is None:
-        return f"{_minutes(min(reached))} or never" if reached else "never"
+        return f"{few_digits(min(reached))} or never" if reached else "never"
     if one.low is None or one.high is None:
-        return _minutes(one.mean)
-    return f"{_minutes(one.mean)} ({_minutes(one.low)} to {_minutes(one.high)})"
+        return few_digits(one.mean)
+    return f"{few_digits(one.mean)} ({few_digits(one.low)} to {few_digits(one.high)})"
 
 
 def time_line(found: Answers) -> Iterator[str]:
@@ -159,9 +186,9 @@ def time_line(found: Answers) -> Iterator[str]:
         yield f"Minutes of training until {goal}, with {size_name(first.size)}: {times}."
 
 
-def _minutes(time: float) -> str:
-    """To two digits: no clock says more."""
-    return f"{time:.0f}" if time >= 10 else f"{time:.1f}" if time >= 1 else f"{time:.2g}"
+def few_digits(minutes: float) -> str:
+    """A time to two digits: no clock says more."""
+    return f"{minutes:.0f}" if minutes >= 9.95 else f"{minutes:.1f}" if minutes >= 0.95 else f"{minutes:.2g}"
 
 
 def verdict_words(found: Answers, size: int) -> Iterator[str]:
