@@ -828,3 +828,8 @@ def test_the_hub_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     error = fault("predict", "owner/name", stdin="a text\n")
     assert "The Hub cannot be reached, so owner/name cannot be fetched" in error.what
+
+
+def test_an_option_of_several_values_wants_one() -> None:
+    done = CliRunner().invoke(app, ["advise", "recipe.toml", "--target", "pos", "--encoders", "--sources", "a"])
+    assert done.exit_code == 2 and "--encoders is followed by no name" in done.output

@@ -116,6 +116,17 @@ def test_another_recipe_is_another_run(ask: Asked, here: Inline, recipe: Path) -
     assert len({order.folder for order in here.orders}) == 2
 
 
+def test_all_means_all_that_there_are_now(ask: Asked, recipe: Path) -> None:
+    made = ask(ways=["fine-tuned"], sizes=[4, sys.maxsize], seeds=[1])
+    assert [point.size for point in made.points] == [4, 8]
+    data = recipe.parent / "ud-train.conllu"
+    text = data.read_text(encoding="utf-8")
+    data.write_text(text + text.split("\n\n")[0] + "\n\n", encoding="utf-8")
+    assert [point.size for point in Study.open(made.folder).points] == [4, 9]
+    more = ask(ways=["frozen"], sizes=[sys.maxsize], seeds=[1])
+    assert [(point.way, point.size) for point in more.points] == [("fine-tuned", 4), ("fine-tuned", 9), ("frozen", 9)]
+
+
 def test_runs_of_an_earlier_recipe_are_mentioned(ask: Asked, recipe: Path) -> None:
     ask(ways=["fine-tuned"], sizes=[8], seeds=[1])
     recipe.write_text(recipe.read_text().replace("epochs = 1", "epochs = 2"))

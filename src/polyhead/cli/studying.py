@@ -215,16 +215,26 @@ def _show_best(made: Study, best: Best | None, pool: Path | None, size: int) -> 
     return best
 
 
+LISTS = ("--encoders", "--sources")
+"""Options that take several values."""
+
+
 class _Lists(TyperCommand):
     """A command some of whose options take several values one after the other: --encoders A B C."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
+        """Read the command line.
+
+        Raises:
+            BadParameter: Nothing follows an option of several values.
+        """
         spread, option = [], ""
-        for word in args:
+        for word, following in zip(args, [*args[1:], "-"], strict=True):
+            if word in LISTS and following.startswith("-"):
+                raise typer.BadParameter(f"{word} is followed by no name.", ctx)
             if word.startswith("-"):
                 name, equals, _ = word.partition("=")
-                option = name if name in ("--encoders", "--sources") else ""
+                option = name if name in LISTS else ""
                 spread += [] if option and not equals else [word]
             else:
                 spread += [option, word] if option else [word]

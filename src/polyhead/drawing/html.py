@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -66,8 +67,12 @@ svg { max-width: 100%; height: auto; }
 """
 
 
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that turn the reading direction of what follows: in a label they turn the sentence that names it."""
+
+
 def document(title: str, body: Iterable[str]) -> str:
-    """A whole page, which loads nothing from elsewhere.
+    """A whole page, which loads nothing from elsewhere; characters that turn the reading direction are shown as codes.
 
     Args:
         title: Plain text.
@@ -78,7 +83,8 @@ def document(title: str, body: Iterable[str]) -> str:
         f"<title>{escape(title)}</title><style>{STYLE}</style>"
     )
     inner = "\n".join(body)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{inner}\n</main></body></html>\n'
+    page = f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{inner}\n</main></body></html>\n'
+    return _DIRECTIONS.sub(lambda found: f"⟨{ord(found[0]):04X}⟩", page)
 
 
 def section(name: str, title: str, body: Iterable[str]) -> str:

@@ -62,8 +62,13 @@ def draw_savings(rows: Sequence[Saving], xlabel: str, most: float, *, narrow: bo
     axes.set_yticks(range(len(rows)), [short(row.name) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.8)
     numbers = sorted({row.few for row in rows} | {most})
-    axes.set_xlim(numbers[0] / 1.3, most * 1.6)
-    shown = [n for i, n in enumerate(numbers) if i == 0 or n / numbers[i - 1] > (2.2 if narrow else 1.3)]
+    axes.set_xlim(min([numbers[0], *(row.low for row in rows if row.low is not None)]) / 1.3, most * 1.6)
+    shown = [most]  # what there is in all, and before it what is not too near to the next
+    for number in reversed(numbers):
+        if shown[0] / number > (2.2 if narrow else 1.3):
+            shown.insert(0, number)
+    if len(shown) == 1 and numbers[0] < most / 1.2:
+        shown.insert(0, numbers[0])
     axes.set_xticks(shown, [f"{number:,.0f}" for number in shown])
     axes.minorticks_off()
     axes.tick_params(axis="y", length=0)

@@ -119,8 +119,13 @@ class Study:
 
     @classmethod
     def known(cls, folder: Path, question: Question, facts: Mapping[str, Any]) -> Study:
-        """A study whose ``study.json`` was read."""
-        asked = [Asked(**one) for one in facts["asked"]]
+        """A study whose ``study.json`` was read; what asked for all examples asks for all that there are now."""
+        data = question.table["tasks"][question.target]["data"]
+        before = facts.get("examples", {}).get(data, question.whole)
+        asked = []
+        for one in facts["asked"]:
+            sizes = {question.whole if size == before else min(size, question.whole) for size in one["sizes"]}
+            asked.append(Asked(one["ways"], sorted(sizes), one["seeds"]))
         runs = Path(os.path.normpath(folder / facts.get("runs", RUNS)))
         return cls(folder, question, asked, facts["threads"], runs, keep=facts.get("keep", KEEP[0]))
 
