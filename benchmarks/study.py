@@ -23,8 +23,8 @@ STUDIES: dict[str, dict[str, Any]] = {
     "sentiment": {"ways": "scratch,frozen,fine-tuned,lora", "sizes": "50,100,200,500,all"},
     "entities": {"ways": "scratch,fine-tuned,from:upos,from:syntax", "sizes": "50,100,200,500,all"},
 }
-EPOCHS = 5
-"""Of a run with all examples; fewer examples get more of them."""
+EPOCHS, SOURCE_EPOCHS = 4, 3
+"""Of a run with all examples; fewer examples of the target get more of them."""
 
 
 def main() -> None:
@@ -71,7 +71,10 @@ def recipe_of(corpora: Path, name: str) -> str:
         lines += [f"dev = {json.dumps(str(corpora / 'bench' / 'ewt_dev.conllu'))}"]
     for key, task in tasks.items():
         lines += [f"[tasks.{key}]", *(f"{word} = {json.dumps(value)}" for word, value in task.items())]
-    return "\n".join([*lines, "[[stages]]", f"epochs = {EPOCHS}", ""])
+    stages = {source: SOURCE_EPOCHS for source in tasks if source != name} | {name: EPOCHS}
+    for key, epochs in stages.items():
+        lines += ["[[stages]]", f"tasks = [{json.dumps(key)}]", f"epochs = {epochs}"]
+    return "\n".join([*lines, ""])
 
 
 def spent(folder: Path) -> dict[str, Any]:

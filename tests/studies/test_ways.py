@@ -134,7 +134,10 @@ def test_what_stages_say_is_carried_over() -> None:
     assert (tuned["epochs"], tuned["learning_rate"]) == (3, 1e-5) and "freeze" not in tuned and "patience" not in tuned
     (joint,) = lesson(asked, "joint", 3000, 1).recipe["stages"]
     assert (joint["epochs"], joint["combine"], joint["batch_pieces"]) == (7, "pcgrad", 99)
-    assert tuned["score_every"] == 1 and lesson(asked, "fine-tuned", 500, 1).recipe["stages"][0]["score_every"] == 2
+    small = lesson(asked, "fine-tuned", 500, 1).recipe["stages"][0]
+    assert tuned["score_every"] == 1 and small["score_every"] == small["epochs"] == 6, (
+        "dev is large beside few examples"
+    )
     assert "learning_rate" not in lesson(asked, "scratch", 3000, 1).recipe["stages"][0]
     own = lesson(asked, "own", 3000, 1).recipe["stages"]
     assert [stage["epochs"] for stage in own] == [7, 3] and own[1]["freeze"] == 2

@@ -268,8 +268,7 @@ def part(question: Question, way: str, number: int, parts: int, seed: int) -> Le
     whole = lesson(question, way, question.whole, seed)
     data = question.table["tasks"][question.target]["data"]
     spec = {key: value for key, value in whole.recipe["data"][data].items() if key != "test"}
-    if not isinstance(spec.get("dev"), float):
-        spec.pop("dev", None)  # nothing is chosen on it, so that it only takes time
+    _drop_dev(spec)
     spec["fold"] = f"{number}/{parts}"
     stages = [stage | {"epochs": max(1, round(PART_EPOCHS * stage["epochs"]))} for stage in whole.recipe["stages"]]
     recipe = {**whole.recipe, "data": {**whole.recipe["data"], data: spec}, "stages": stages}
@@ -282,7 +281,10 @@ def _target(
     """The target alone."""
     epochs = question.epochs(size, MORE_EPOCHS.get(way, 1.0))
     stage = _carried(question.stage, CARRIED) | {"epochs": epochs}
-    stage["score_every"] = max(1, epochs // question.stage.epochs)  # dev is large beside few examples
+    if size < question.whole:
+        stage["score_every"] = epochs  # dev is large beside few examples, and minutes are compared at the largest size
+    else:
+        stage["score_every"] = max(1, epochs // question.stage.epochs)
     if way == FROZEN:
         stage |= {"freeze": "encoder", "head_learning_rate": max(FROZEN_RATE, stage["head_learning_rate"])}
     if way == LORA:
@@ -323,6 +325,8 @@ def _source(question: Question, source: str, seed: int) -> Lesson:
     stages = [stage for stage in question.recipe.stages if source in (stage.tasks or question.recipe.tasks)]
     stage = stages[0] if stages else Stage()
     table = _with(question, [source], None, seed, [_carried(stage, CARRIED) | {"epochs": stage.epochs}])
+    for spec in table["data"].values():
+        _drop_dev(spec)
     return _lesson(question, f"source-{source}-{seed}", table)
 
 
@@ -344,6 +348,12 @@ def _own(question: Question, size: int, seed: int) -> Lesson:
     """The recipe's own stages, as they are."""
     stages = question.table["stages"]
     return _lesson(question, f"own-{size}-{seed}", _with(question, list(question.table["tasks"]), size, seed, stages))
+
+
+def _drop_dev(spec: dict[str, Any]) -> None:
+    """Leave a dev split out where nothing is chosen on it; one that is held out of the training split stays."""
+    if not isinstance(spec.get("dev"), float):
+        spec.pop("dev", None)
 
 
 def _with(
