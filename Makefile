@@ -25,7 +25,7 @@ demo: $(READY)  ## Train on the sample corpus and annotate a sentence
 	$(BIN)/polyhead demo
 
 test: $(READY)  ## Run the tests that need nothing outside the checkout
-	$(BIN)/python -m pytest -m "not corpora and not slow"
+	$(BIN)/python -m pytest -n logical --dist loadfile -m "not corpora and not slow"
 
 slow: $(READY)  ## Run the tests that take minutes: a run that is killed at every single event
 	$(BIN)/python -m pytest -m slow
