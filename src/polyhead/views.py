@@ -250,9 +250,9 @@ class Watcher:
             joined = f" before {record.combine} joins them" if record.combine in AGGREGATORS else ""
             other = "" if joined else 'combine = "upgrad" or "pcgrad", '
             self.tell(
-                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f}{joined} "
-                f"(standard error {cosine.error:.2f}, {cosine.measured} steps). If one loses by the other, try "
-                f"{other}other weights, or a stage for each"
+                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f}"
+                f"{joined} (standard error {cosine.error:.2f}, {cosine.measured} steps). "
+                f"If one loses by the other, try {other}other weights, or a stage for each"
             )
         early = " (no better mean for a while)" if record.stopped_early else ""
         epochs = counted(record.epochs, "epoch")

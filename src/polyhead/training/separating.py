@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json
