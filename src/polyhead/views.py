@@ -19,6 +19,7 @@ from polyhead.errors import from_here
 from polyhead.files import write_json
 from polyhead.intervals import Comparison, Intervals
 from polyhead.scoring import Scores, figure, signature_lines, signed, stage_rows
+from polyhead.training.conflicts import AGGREGATORS
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
 
@@ -26,7 +27,15 @@ from polyhead.training.run import Run
 def show(what: RenderableType) -> None:
     """Print to standard output."""
     plain = isinstance(what, str)  # a text may hold square brackets, which rich would take for markup
-    Console(soft_wrap=not sys.stdout.isatty()).print(what, markup=not plain, highlight=not plain)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    if isinstance(what, Table) and not console.is_terminal:
+        console.width = max(console.width, _width(console, what))  # in a file no figure need be cut off
+    console.print(what, markup=not plain, highlight=not plain)
+
+
+def _width(console: Console, table: Table) -> int:
+    """The columns of a terminal that a table wants."""
+    return console.measure(table, options=console.options.update(width=10_000)).maximum
 
 
 def write_figures(path: Path | None, figures: Any) -> None:
@@ -122,13 +131,35 @@ def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table
         stages: What a run's ``stages.json`` holds.
         main: The name of each task's main figure.
     """
-    table = Table(title="dev after each stage, and what it gained or lost", title_justify="left", show_edge=False)
-    table.add_column("task")
+    table = _stages_table("task")
     for stage in stages:
         table.add_column(stage["stage"], justify="right")
     for row in stage_rows(stages, main, "-"):
         table.add_row(*row)
     return table
+
+
+def long_stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table:
+    """The same with a row for each task and stage, where a terminal is too narrow for a column for each stage."""
+    table = _stages_table("task", "stage")
+    table.add_column("dev", justify="right")
+    for first, *values in stage_rows(stages, main, "-"):
+        for stage, value in zip(stages, values, strict=True):
+            table.add_row(first, stage["stage"], value)
+            first = ""
+    return table
+
+
+def _stages_table(*columns: str) -> Table:
+    title = "dev after each stage, and what it gained or lost"
+    return Table(*columns, title=title, title_justify="left", show_edge=False)
+
+
+def show_stages(stages: list[dict[str, Any]], main: Mapping[str, str]) -> None:
+    """What each stage gained and forgot, in whichever table the terminal has room for."""
+    table, console = stages_table(stages, main), Console()
+    narrow = console.is_terminal and _width(console, table) > console.width
+    show(long_stages_table(stages, main) if narrow else table)
 
 
 class Watcher:
@@ -170,7 +201,7 @@ class Watcher:
             show(scores_table(scores, f"scores on {split}", run.intervals.get(split, {})))
         show_signatures(run.signatures)
         if len(run.stages) > 1 and run.stages[-1]["scores"]:
-            show(stages_table(run.stages, run.main_figures))
+            show_stages(run.stages, run.main_figures)
         took = time.monotonic() - self.started
         note = f"Finished in {took:.0f} s. The model is in {run.folder}: try polyhead predict {run.folder}"
         self.console.print(note, markup=False, highlight=False, soft_wrap=True)
@@ -216,10 +247,12 @@ class Watcher:
         for pair in record.against:
             first, second = pair.split()
             cosine = record.cosines[pair]
+            joined = f" before {record.combine} joins them" if record.combine in AGGREGATORS else ""
+            other = "" if joined else 'combine = "upgrad" or "pcgrad", '
             self.tell(
-                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f} "
-                f"(standard error {cosine.error:.2f}, {cosine.measured} steps). If one loses by the other, try "
-                f'combine = "upgrad" or "pcgrad", other weights, or a stage for each'
+                f"{first} and {second} pull the encoder apart: the cosine of their gradients is {cosine.mean:.2f}"
+                f"{joined} (standard error {cosine.error:.2f}, {cosine.measured} steps). "
+                f"If one loses by the other, try {other}other weights, or a stage for each"
             )
         early = " (no better mean for a while)" if record.stopped_early else ""
         epochs = counted(record.epochs, "epoch")

@@ -109,6 +109,15 @@ def test_gradients_are_those_of_the_used_rows() -> None:
     torch.testing.assert_close(narrowed.rows.grad, whole.weight.grad[used])
 
 
+def test_a_frozen_one_costs_no_backward_pass_and_leaves_no_gradient() -> None:
+    """One was left in the whole embedding, whose first step in the next stage it was added to."""
+    whole, narrowed, _ = _embedding()
+    frozen = narrowed.eval()(torch.tensor([4, 4, 7]))
+    assert not frozen.requires_grad
+    (frozen * torch.ones((), requires_grad=True)).sum().backward()
+    assert whole.weight.grad is None and narrowed.rows.grad is None
+
+
 def test_it_saves_and_loads_as_the_whole() -> None:
     _, narrowed, used = _embedding()
     with torch.no_grad():

@@ -320,6 +320,21 @@ def test_best_weights_of_a_task(write: Written, tmp_path: Path, first: Path) -> 
     assert equal(state(run), best, "encoder.") and equal(state(run), best, "heads.pos.")
 
 
+def test_the_card_tells_of_the_weights_that_were_best_for_a_task(write: Written, tmp_path: Path, first: Path) -> None:
+    best = json.loads((first / "best" / "tasks.json").read_text(encoding="utf-8"))
+    path = Path(shutil.copytree(first, tmp_path / "run")) / "best" / "tasks.json"
+    kept = load_model(first).info["lineage"][0]["kept"]
+    other = 1 if kept != 1 else 2  # whatever the figures were, another epoch than that of all tasks' best
+    path.write_text(json.dumps(best | {"pos": best["pos"] | {"epoch": other}}), encoding="utf-8")
+    start = f'[start]\nrun = "{tmp_path / "run"}"\nbest = "pos"\n'
+    run = polyhead.train(write(start, UD + POS, STILL), tmp_path / "after")
+    [before, _] = run.model().info["lineage"]
+    log = [json.loads(line) for line in (first / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    [ended] = [one for one in log if one["record"] == "EpochEnded" and one["epoch"] == other]
+    assert before["kept"] == other
+    assert before["scores"]["pos"]["accuracy"] == ended["scores"]["pos"]["accuracy"]
+
+
 def without_first(first: Path, folder: Path) -> Path:
     return Path(shutil.copytree(first, folder / "before"))
 

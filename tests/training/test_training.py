@@ -478,7 +478,11 @@ def test_cosines_are_logged_and_named(make: Callable[..., polyhead.Run], capsys:
     watcher = Watcher()
     cosine = Cosine(-0.31, 0.02, 40)
     watcher(replace(ended, cosines={"pos lemmas": cosine}, against=["pos lemmas"]))
-    assert "pos and lemmas pull the encoder apart" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "pos and lemmas pull the encoder apart" in told and 'try combine = "upgrad"' in told
+    watcher(replace(ended, cosines={"pos lemmas": cosine}, against=["pos lemmas"], combine="upgrad"))
+    told = capsys.readouterr().err
+    assert "before upgrad joins them" in told and "combine =" not in told, "it does so already"
 
 
 def test_losses_over_chance_start_at_one(make: Callable[..., polyhead.Run]) -> None:

@@ -45,8 +45,8 @@ class NarrowEmbedding(nn.Module):
         """The vectors of pieces. In training all must be among the used ones. Shape (..., width)."""
         if self.training:
             return nn.functional.embedding(self.places[ids], self.rows)
-        (whole,) = self.whole
-        return nn.functional.embedding(ids, whole.weight)
+        (whole,) = self.whole  # no gradient: where embeddings are frozen for now, it would stay there until widened
+        return nn.functional.embedding(ids, whole.weight.detach())
 
     def train(self, mode: bool = True) -> NarrowEmbedding:
         """Turn training on or off; when it ends, the whole embedding learns of the trained rows."""

@@ -119,6 +119,24 @@ def dev_scores(records: Sequence[Mapping[str, Any]], stage: str, epoch: int) -> 
     }
 
 
+def end_lineage(info: dict[str, Any], folder: Path, stage: str, epoch: int) -> None:
+    """Let the stages behind a model end where its weights come from: they were best for a task, not for all.
+
+    Args:
+        info: The model's; changed.
+        folder: The run's that the weights are of.
+        stage: The run's stage in which they were best.
+        epoch: The stage's epoch after which they were.
+    """
+    stages = list(info.get(LINEAGE, []))
+    last = max((i for i, one in enumerate(stages) if one["stage"] == stage), default=len(stages) - 1)
+    if last >= 0:
+        log = folder / "log.jsonl"
+        scores = dev_scores(read_log(log), stage, epoch) if log.exists() else {}
+        stages[last] = stages[last] | {"kept": epoch, "scores": scores}
+    info[LINEAGE] = stages[: last + 1]
+
+
 def _settings(stage: Stage) -> dict[str, Any]:
     """What a stage was set to; of teachers the names of their folders alone."""
     settings = stage.model_dump(exclude_none=True, exclude={"name", "tasks", "epochs"})

@@ -377,6 +377,7 @@ class Training:
             scores=scores,
             cosines=cosines,
             against=[pair for pair, cosine in cosines.items() if cosine.against],
+            combine=stage.combine,
         )
         progress.end_stage(scores)
         return record

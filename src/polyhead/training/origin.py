@@ -24,6 +24,7 @@ from polyhead.recipe import Recipe
 from polyhead.tasks import Head, Task, describe_task, restore_task
 from polyhead.training.checkpoint import has_checkpoint
 from polyhead.training.learning import last_frozen
+from polyhead.training.lineage import end_lineage
 
 KEPT = "start"
 """The folder of an unfinished run that holds what resuming needs of where it started."""
@@ -290,7 +291,9 @@ def _open(start: StartSpec, base: Path) -> tuple[Model, str]:
     place = folder / "model" if (folder / "model").is_dir() else folder
     files = [place / "config.json", place / "model.safetensors", *sorted((place / "encoder").iterdir())]
     if start.best is not None:
-        files.append(folder / BEST / read_json(folder / BEST / "tasks.json")[start.best]["file"])
+        best = read_json(folder / BEST / "tasks.json")[start.best]
+        files.append(folder / BEST / best["file"])
+        end_lineage(model.info, folder, best["stage"], best["epoch"])
     return model, fingerprint((path.name, path) for path in files)
 
 

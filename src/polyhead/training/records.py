@@ -130,6 +130,7 @@ class StageEnded:
         scores: On the dev splits, with the weights kept, of every task learnt in this stage or before.
         cosines: For each two tasks ("a b") the cosine between their gradients of the encoder, over the stage.
         against: Those pairs that pulled apart.
+        combine: How the stage made one step of the tasks' losses; cosines are those before it.
     """
 
     stage: str
@@ -139,6 +140,7 @@ class StageEnded:
     scores: Scores
     cosines: dict[str, Cosine]
     against: list[str]
+    combine: str = "weights"
 
 
 Record = StageStarted | Stepped | EpochEnded | StageEnded

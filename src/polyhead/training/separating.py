@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json
 from polyhead.model import BEST, Model, load_model
 from polyhead.nn.tempered import set_temperatures, temperatures_of
 from polyhead.scoring import Measured
-from polyhead.training.lineage import LINEAGE, dev_scores, read_log
+from polyhead.training.lineage import end_lineage
 from polyhead.training.run import Run, assess, write_card
 
 
@@ -47,7 +46,7 @@ def separate(run: str | Path, output: str | Path, *, tell: Callable[[str], objec
         model = _alone(load_model(folder, name if where else None), name)
         origin = (str(where["stage"]), int(where["epoch"])) if where else None
         if origin is not None:
-            _cut_lineage(model.info, folder, origin)
+            end_lineage(model.info, folder, *origin)
         else:
             tell(f"tasks.{name} has no best weights, since it has no dev split: the run's own are taken")
         saved[name] = place / name
@@ -67,17 +66,6 @@ def _alone(model: Model, name: str) -> Model:
     alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
     set_temperatures(alone.heads, temperatures_of(model.heads))
     return alone.eval()
-
-
-def _cut_lineage(info: dict[str, Any], folder: Path, origin: tuple[str, int]) -> None:
-    """Let the stages end where the weights come from."""
-    stage, epoch = origin
-    stages = list(info.get(LINEAGE, []))
-    last = max((i for i, one in enumerate(stages) if one["stage"] == stage), default=len(stages) - 1)
-    if last >= 0:
-        scores = dev_scores(read_log(folder / "log.jsonl"), stage, epoch)
-        stages[last] = stages[last] | {"kept": epoch, "scores": scores}
-    info[LINEAGE] = stages[: last + 1]
 
 
 def _measured(folder: Path, name: str, best: bool, tell: Callable[[str], object]) -> dict[str, Measured]:
