@@ -79,6 +79,15 @@ def test_the_page_says_what_came_out(run: polyhead.Run) -> None:
     assert f"({gained * 100:+.2f})" in text
 
 
+def test_figures_of_different_kinds_do_not_share_an_axis(tmp_path: Path, tiny_encoder: Path) -> None:
+    tasks = f'{runs.TASKS}\n[tasks.words]\ntype = "masked-lm"\ndata = "ud"\n'
+    recipe = runs.write_recipe(runs.write_data(tmp_path), tiny_encoder, f"[[stages]]\nepochs = 1\n{STAGE}", tasks=tasks)
+    made = polyhead.train(recipe, tmp_path / "run")
+    texts = Page(report(made.folder).read_text(encoding="utf-8")).texts
+    captions = [text for text in texts if text.endswith("on dev after each epoch")]
+    assert len(captions) == 2 and "accuracy" in captions[0] and captions[1] == "perplexity on dev after each epoch"
+
+
 def test_each_task_is_looked_at_closely(run: polyhead.Run, tmp_path: Path) -> None:
     page = Page(report(run.folder, tmp_path / "page.html").read_text(encoding="utf-8"))
     for task in ("pos", "syntax", "entities", "mood"):

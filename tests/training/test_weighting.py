@@ -168,6 +168,7 @@ def test_pairs_that_pull_apart_are_those_that_surely_do() -> None:
 
     assert of(*[-0.2, -0.1] * 6).against
     assert not of(*[-0.2, -0.1] * 4).against, "too few to tell"
+    assert not of(*[-0.031, -0.03] * 6).against, "sure, and next to nothing"
     assert not of(*[-0.6, 0.5] * 6).against, "below 0 in the mean, but not for sure"
     assert of(*[-0.2, -0.1] * 6).mean == pytest.approx(-0.15)
     assert of(*[-0.2, -0.1] * 6).error == pytest.approx(0.05 * (12 / 11) ** 0.5 / 12**0.5)

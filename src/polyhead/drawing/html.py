@@ -31,7 +31,7 @@ table { border-collapse: collapse; margin: 0.6rem 0; overflow-wrap: normal; }
 th, td { text-align: right; padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #ddd; vertical-align: top;
   font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 1px solid #767676; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .left { text-align: left; }
 tbody th { font-weight: 500; }
 caption { text-align: left; color: #4d4d4d; font-size: 0.9rem; }
 caption span { display: inline-block; position: sticky; left: 0; max-width: min(46rem, 100vw - 2rem); }
@@ -130,8 +130,10 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         head: The columns' names.
         rows: The first cell of each is its name. What follows a line break in a cell stands below, in small type.
     """
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    body = "".join(f"<tr>{''.join(_cell(cell, head=i == 0) for i, cell in enumerate(row))}</tr>" for row in rows)
+    words = [not any(digit in row[i] for row in rows for digit in "0123456789") for i in range(len(head))]
+    top = "".join(f'<th scope="col"{LEFT * left}>{escape(cell)}</th>' for cell, left in zip(head, words, strict=True))
+    lines = ["".join(_cell(cell, head=i == 0, left=words[i]) for i, cell in enumerate(row)) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     # Whoever has no mouse scrolls by the keyboard, for which the box must be reachable and have a name.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="figures">'
@@ -139,10 +141,14 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     )
 
 
-def _cell(cell: str, *, head: bool) -> str:
+LEFT = ' class="left"'
+"""Of the cells of a column without numbers."""
+
+
+def _cell(cell: str, *, head: bool, left: bool) -> str:
     first, _, rest = cell.partition("\n")
     inner = escape(first) + (f"<small>{escape(rest)}</small>" if rest else "")
-    return f'<th scope="row">{inner}</th>' if head else f"<td>{inner}</td>"
+    return f'<th scope="row">{inner}</th>' if head else f"<td{LEFT * left}>{inner}</td>"
 
 
 def picture(svg: str, caption: str, *, narrow: str | None = None, told: str | None = None) -> str:

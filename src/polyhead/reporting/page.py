@@ -17,7 +17,7 @@ from polyhead.intervals import Intervals
 from polyhead.reporting.best_page import inspection_sections
 from polyhead.reporting.matrix_page import matrix_report
 from polyhead.reporting.study_page import study_report
-from polyhead.scoring import figure, signature_lines, stage_rows
+from polyhead.scoring import figure, scale, signature_lines, stage_rows
 from polyhead.studies import Study, look_at_best
 from polyhead.studies.folder import RESULTS
 from polyhead.studies.several import STUDIES, Studies
@@ -144,15 +144,31 @@ def _learning(records: Sequence[Mapping[str, Any]], main: Mapping[str, str]) -> 
     bounds = [sum(counts[: i + 1]) for i in range(len(counts) - 1)]
     yield "<h2>How it learnt</h2>"
     tasks = list(dict.fromkeys(task for record in epochs for task in record["scores"]))
-    if tasks:
-        scores = {
-            f"{task} {main[task]}": [record["scores"].get(task, {}).get(main[task]) for record in epochs]
-            for task in tasks
-        }
-        yield picture(curves(scores, bounds, "on dev"), "Main figure of each task on dev after each epoch")
+    for names in _alike(main, tasks):
+        scores = {f"{task} {main[task]}": [_main(record, task, main[task]) for record in epochs] for task in names}
+        told = (
+            "Main figure of each task on dev after each epoch"
+            if len(names) == len(tasks)
+            else (f"{', '.join(dict.fromkeys(main[task] for task in names))} on dev after each epoch")
+        )
+        yield picture(curves(scores, bounds, "on dev"), told)
     names = list(dict.fromkeys(task for record in epochs for task in record["losses"]))
     losses = {name: [record["losses"].get(name) for record in epochs] for name in names}
     yield picture(curves(losses, bounds, "training loss"), "Mean training loss per word or text in each epoch")
+
+
+def _alike(main: Mapping[str, str], tasks: Sequence[str]) -> list[list[str]]:
+    """The tasks whose main figures can share an axis: those in per cent, and those of one name."""
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        groups.setdefault("%" if scale(main[task]) == 100 else main[task], []).append(task)
+    return list(groups.values())
+
+
+def _main(record: Mapping[str, Any], task: str, name: str) -> float | None:
+    """A task's main figure after an epoch, as tables print it; ``None`` where it was not scored."""
+    value = record["scores"].get(task, {}).get(name)
+    return None if value is None else scale(name) * value
 
 
 def _cosines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -163,7 +179,7 @@ def _cosines(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield (
         '<p class="note">The cosine between the gradients of two tasks with respect to the shared encoder: above 0 '
         "they pull the same way, below 0 apart. An asterisk marks pairs that surely pull apart: below 0 by three "
-        "standard errors.</p>"
+        "standard errors and by 0.05.</p>"
     )
     for stage in stages:
         cells = {_pair(both): found["mean"] for both, found in stage["cosines"].items()}

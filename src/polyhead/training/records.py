@@ -91,6 +91,10 @@ class EpochEnded:
     evaluation_seconds: float
 
 
+APART = 0.05
+"""Gradients of tasks that have nothing to do with each other have cosines within about this of 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cosine:
     """The cosine between two tasks' gradients, measured at several steps.
@@ -114,8 +118,9 @@ class Cosine:
 
     @property
     def against(self) -> bool:
-        """Whether the two pull apart for long: below 0 by three standard errors, over ten measurements or more."""
-        return self.measured >= 10 and self.mean + 3 * self.error < 0
+        """Whether the two pull apart for long: below 0 by three standard errors, over ten measurements or more, and so
+        far that it matters."""
+        return self.measured >= 10 and self.mean + 3 * self.error < 0 and self.mean <= -APART
 
 
 @dataclass(frozen=True, slots=True)
