@@ -42,7 +42,7 @@ EPOCHS = {100: 20, 500: 10, 2000: 5}
 """Epochs of a pretrained encoder by the number of training sentences; a size in between takes the next lower one's."""
 SCRATCH_EPOCHS = {100: 30, 500: 20, 2000: 12, 8000: 6}
 """The same from scratch, where there is more to learn."""
-MORE = {"frozen": 2.0}
+MORE = {"frozen": 2.0, "lora24": 2.0}
 """How many times as many epochs a way takes."""
 SCRATCH = {"layers": 2, "width": 256, "vocabulary": 8000, "lowercase": True}
 """The encoder of ``scratch``."""
@@ -144,8 +144,8 @@ def print_tables(lines: list[dict[str, Any]]) -> None:
     for line in lines:
         for task, scores in line["scores"].items():
             found[task, line["way"], line["size"]].append(100 * scores[FIGURES[task]])
-    sizes = sorted({size for _, _, size in found})
     for task in TASKS:
+        sizes = sorted({size for one, _, size in found if one == task})
         print(f"\n### {task}, {FIGURES[task]} (mean and range over seeds)\n")
         print("| way | " + " | ".join(f"{size:,}" for size in sizes) + " |\n|---|" + "---|" * len(sizes))
         for way in WAYS:
