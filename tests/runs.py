@@ -84,10 +84,17 @@ layer = "sentiment"
 
 
 def write_recipe(
-    folder: Path, encoder: Path, stages: str, *, data: str = DATA, tasks: str = TASKS, top: str = ""
+    folder: Path,
+    encoder: Path,
+    stages: str,
+    *,
+    data: str = DATA,
+    tasks: str = TASKS,
+    top: str = "",
+    name: str = "recipe.toml",
 ) -> Path:
     """A recipe over ``write_data``'s files, in their folder. Rates are high, so that few steps change much."""
-    path = folder / "recipe.toml"
+    path = folder / name
     head = f'encoder = "{encoder}"\nprecision = "fp32"\ndevice = "cpu"\n{top}\n'
     path.write_text("\n".join([head, data, tasks, stages]), encoding="utf-8")
     return path

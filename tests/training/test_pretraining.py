@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tomllib
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -224,6 +225,24 @@ def test_killed_and_resumed(
     assert ended.status == 0, ended.error
     assert runs.differences(runs.outcome(tmp_path / "run"), runs.outcome(run)) == []
     assert not (tmp_path / "run" / BLOCKS).exists()
+
+
+def test_what_was_frozen_leaves_nothing_for_plain_text_to_learn(
+    tmp_path: Path, context: ForkServerContext, recipe: Path
+) -> None:
+    """Embeddings wait for their turn in one stage, of which the next, on plain text, knows no gradient."""
+    stages = (
+        '[[stages]]\nname = "slow"\ntasks = ["pos"]\nepochs = 3\nbatch_pieces = 64\nfreeze = 1\nthaw = 0.5\n'
+        '[[stages]]\nname = "text"\ntasks = ["text"]\nepochs = 1\nbatch_pieces = 128\nlearning_rate = 0.003\n'
+    )
+    data = tomllib.loads(recipe.read_text(encoding="utf-8"))
+    path = runs.write_recipe(recipe.parent, Path(data["encoder"]), stages, data=DATA, tasks=TASKS, name="slow.toml")
+    straight = killing.run(context, path, tmp_path / "straight")
+    assert straight.status == 0, straight.error
+    killed = killing.run(context, path, tmp_path / "run", Moment("record StageEnded slow"))
+    assert killed.status == KILLED, killed.error
+    assert killing.run(context, None, tmp_path / "run").error == ""
+    assert runs.differences(runs.outcome(tmp_path / "run"), runs.outcome(tmp_path / "straight")) == []
 
 
 def test_a_recipe_gives_it_no_layer() -> None:
