@@ -9,7 +9,8 @@ import pytest
 
 from polyhead.errors import PolyheadError
 from polyhead.recipe import make_recipe
-from polyhead.studies.ways import MOST_TIMES, Lesson, Question, check_ways, lesson, part, points, ways_of, work
+from polyhead.studies.question import MOST_TIMES, Question
+from polyhead.studies.ways import Lesson, check_ways, lesson, part, points, ways_of, work
 
 TABLE: dict[str, Any] = {
     "data": {

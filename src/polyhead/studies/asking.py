@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from polyhead.data import Dataset
 from polyhead.errors import PolyheadError, nearest
 from polyhead.recipe import Recipe
-from polyhead.studies.ways import Question
+from polyhead.studies.question import Question
 from polyhead.tasks import Task
 from polyhead.training.prepare import load_datasets, prepare_tasks
 

@@ -19,8 +19,9 @@ from polyhead.recipe import load_recipe
 from polyhead.studies.asking import ask
 from polyhead.studies.effects import Contributions
 from polyhead.studies.learn import FIGURES, PARTS, Order
+from polyhead.studies.question import Question
 from polyhead.studies.queue import Outcome
-from polyhead.studies.ways import Lesson, Point, Question, points, work
+from polyhead.studies.ways import Lesson, Point, points, work
 from polyhead.tasks import Task
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from polyhead.studies.asking import ask, sizes_of
 from polyhead.studies.claim import LOCK, claimed
 from polyhead.studies.folder import KEEP, RECIPE, STUDY, Asked, Study
 from polyhead.studies.learn import FIGURES
+from polyhead.studies.question import Question
 from polyhead.studies.queue import Outcome, run_all, workers
-from polyhead.studies.ways import FROM, FROZEN, SCRATCH, TUNED, Lesson, Question, check_ways, ways_of
+from polyhead.studies.ways import FROM, FROZEN, SCRATCH, TUNED, Lesson, check_ways, ways_of
 
 MENTIONED = 2**30
 """From so many bytes on it is said what a study will take on disk."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,8 @@ from typing import Any
 from polyhead.errors import PolyheadError, nearest
 from polyhead.model import is_ours, model_folder, saved_tasks
 from polyhead.nn.loading import BUNDLED, find_encoder
-from polyhead.recipe import Recipe
 from polyhead.stage import Stage
+from polyhead.studies.question import Question
 
 SCRATCH, FROZEN, TUNED, LORA = "scratch", "frozen", "fine-tuned", "lora"
 JOINT, SPECIAL, OWN = "joint", "joint-fine-tuned", "own"
@@ -49,12 +47,6 @@ PART_EPOCHS = 0.6
 
 WHOLE = "-whole"
 """The end of the name that the target's dataset has for tasks that read all of it."""
-
-FULL = 2000
-"""From so many examples on a stage has the recipe's epochs; fewer examples get more, by the root of what is missing."""
-
-MOST_TIMES = 4
-"""How many times more epochs at most."""
 
 MORE_EPOCHS = {SCRATCH: 2.0, FROZEN: 2.0, LORA: 2.0}
 """How many times more epochs a way gets at every size, since it learns more slowly."""
@@ -121,61 +113,6 @@ class Point:
     size: int
     seed: int
     lesson: Lesson
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a study is about.
-
-    Attributes:
-        recipe: The user's, with paths made absolute.
-        target: The task.
-        whole: How many training examples the target has.
-        labels: The target's labels in all of its training split, for small draws that lack some; none if its type has
-            no plain labels.
-        data: For each dataset the fingerprint of its files.
-        counts: For each dataset how many training examples it has.
-        scored: The split that all ways are scored on, ``test`` or ``dev``.
-    """
-
-    recipe: Recipe
-    target: str
-    whole: int
-    labels: tuple[str, ...] = ()
-    data: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
-    scored: str = "test"
-
-    @cached_property
-    def table(self) -> dict[str, Any]:
-        """The recipe as a plain table."""
-        return tomllib.loads(self.recipe.to_toml())
-
-    @property
-    def sources(self) -> list[str]:
-        """The tasks beside the target that have a head of their own, or learn from text alone."""
-        return [name for name in self.table["tasks"] if name != self.target and not self._shares(name)]
-
-    def _shares(self, name: str) -> bool:
-        """Whether a task has the target's head, and so is no other task."""
-        return self.target in (self.table["tasks"][name].get("head_of"), name)
-
-    @property
-    def untrained(self) -> bool:
-        """Whether the recipe's own encoder has random weights, so that there is nothing to freeze or adapt."""
-        spec = self.recipe.encoder_spec
-        return self.recipe.start is None and (spec.name is None or spec.weights == "random")
-
-    @property
-    def stage(self) -> Stage:
-        """The recipe's last stage that trains the target."""
-        found = [stage for stage in self.recipe.stages if self.target in (stage.tasks or self.recipe.tasks)]
-        return found[-1] if found else Stage()
-
-    def epochs(self, size: int, times: float = 1.0) -> int:
-        """How many epochs a run with so many examples has."""
-        more = min(MOST_TIMES, max(1.0, math.sqrt(min(FULL, self.whole) / size)))
-        return max(1, round(self.stage.epochs * more * times))
 
 
 def work(question: Question, lesson: Lesson) -> int:
