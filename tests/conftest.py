@@ -6,10 +6,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from studies.inline import Inline
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 VOCABULARY = [
@@ -174,3 +179,21 @@ def context() -> ForkServerContext:
     import killing
 
     return killing.spawner()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    """Runs of studies are computed in the tests' own process, which notes each."""
+    import polyhead.studies.best
+    import polyhead.studies.study
+    from studies.inline import Inline
+
+    inline = Inline()
+
+    @contextmanager
+    def workers(on: str, count: int | None, threads: int) -> Iterator[Inline]:
+        yield inline
+
+    for module in (polyhead.studies.study, polyhead.studies.best):
+        monkeypatch.setattr(module, "workers", workers)
+    return inline

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 
 import polyhead
 import polyhead.studies.best as best_module
-import polyhead.studies.study as study_module
 import runs
 from polyhead.data import DataSpec, load_dataset
 from polyhead.errors import PolyheadError
@@ -33,19 +31,6 @@ ENTITIES = '[tasks.entities]\ntype = "ner"\ndata = "names"\nlayer = "entities"\n
 SYNTAX = '[tasks.syntax]\ntype = "parsing"\ndata = "ud"\narc_size = 8\nrelation_size = 4\n'
 STAGE = "[[stages]]\nepochs = 1\nbatch_pieces = 96\nlearning_rate = 0.003\n"
 MARKUP = "<script>alert(1)</script> & <b>Ann"
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    inline = Inline()
-
-    @contextmanager
-    def workers(on: str, count: int, threads: int) -> Iterator[Inline]:
-        yield inline
-
-    monkeypatch.setattr(study_module, "workers", workers)
-    monkeypatch.setattr(best_module, "workers", workers)
-    return inline
 
 
 @pytest.fixture

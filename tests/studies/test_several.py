@@ -6,14 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import polyhead.studies.study as module
 import runs
 from polyhead import report
 from polyhead.errors import PolyheadError
@@ -41,18 +39,6 @@ type = "ner"
 data = "names"
 layer = "entities"
 """
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    inline = Inline()
-
-    @contextmanager
-    def workers(on: str, count: int | None, threads: int) -> Iterator[Inline]:
-        yield inline
-
-    monkeypatch.setattr(module, "workers", workers)
-    return inline
 
 
 @pytest.fixture

@@ -36,18 +36,6 @@ STAGE = "[[stages]]\nepochs = 1\nbatch_pieces = 96\n"
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> Inline:
-    inline = Inline()
-
-    @contextmanager
-    def workers(on: str, count: int | None, threads: int) -> Iterator[Inline]:
-        yield inline
-
-    monkeypatch.setattr(module, "workers", workers)
-    return inline
-
-
-@pytest.fixture
 def recipe(tmp_path: Path, tiny_encoder: Path) -> Path:
     folder = runs.write_data(tmp_path / "files")
     path = folder / "recipe.toml"
