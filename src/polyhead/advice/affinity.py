@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from polyhead.advice.candidates import brief
+from polyhead.advice.candidates import Tell, brief
 from polyhead.advice.measures import Floats, Sure
 from polyhead.errors import PolyheadError
 from polyhead.intervals import LEVEL
@@ -47,8 +47,6 @@ SETTINGS = {"epochs": 40, "sampling": "uniform", "schedule": "constant", "warmup
 
 MOST_TASKS = 12
 """All ways to group so many tasks are looked through."""
-
-Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)

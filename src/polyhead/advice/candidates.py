@@ -16,7 +16,7 @@ from polyhead.nn.encoder import Encoder
 from polyhead.nn.loading import find_encoder, load_encoder
 from polyhead.recipe import Recipe, make_recipe
 from polyhead.stage import Stage
-from polyhead.studies.ways import CARRIED, FROM, TUNED, WITH
+from polyhead.studies.ways import CARRIED, FROM, TUNED, WITH, carried
 from polyhead.training import train
 from polyhead.training.origin import find_origin
 from polyhead.training.prepare import load_datasets
@@ -116,13 +116,11 @@ def brief(
     table = tomllib.loads(recipe.to_toml())
     chosen = {name: table["tasks"][name] for name in table["tasks"] if name in tasks}
     data = {task["data"]: _few(table["data"][task["data"]], most, seed) for task in chosen.values()}
-    stage = _stage(recipe, tasks)
-    carried = {key: value for key in CARRIED if (value := getattr(stage, key)) is not None}
-    stages = [carried | {"epochs": BRIEF_EPOCHS, "keep": "last", "cosines": 0} | dict(settings or {})]
+    stage = carried(_stage(recipe, tasks), CARRIED) | {"epochs": BRIEF_EPOCHS, "cosines": 0} | dict(settings or {})
     rest = {key: value for key, value in table.items() if key not in ("data", "tasks", "stages", "start")}
     if "start" in table:
         rest["start"] = {"run": table["start"]["run"], "fresh": []}
-    return rest | {"seed": seed, "data": data, "tasks": chosen, "stages": stages}
+    return rest | {"seed": seed, "data": data, "tasks": chosen, "stages": [stage]}
 
 
 def _few(spec: Mapping[str, Any], most: int, seed: int) -> dict[str, Any]:

@@ -8,13 +8,13 @@ it has gained is what the source promises. A source that was trained before is t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from polyhead.advice.affinity import Together, together
-from polyhead.advice.candidates import Candidate, named, own, source, sources_of
+from polyhead.advice.candidates import Candidate, Tell, named, own, source, sources_of
 from polyhead.advice.measures import Measured, Sure, h_score, logme, measured, sure
 from polyhead.advice.units import Sample, features, sample
 from polyhead.errors import PolyheadError, nearest
@@ -33,8 +33,6 @@ ALPHA = 0.05
 
 MOST_WAYS = 2
 """So many encoders and so many sources go on to a study."""
-
-Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)

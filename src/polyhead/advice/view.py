@@ -12,6 +12,7 @@ from polyhead.advice.affinity import Together
 from polyhead.advice.measures import Sure
 from polyhead.advice.ranking import ALPHA, Advice, Ranked
 from polyhead.data.text import counted
+from polyhead.studies.words import listed
 
 CAVEAT = (
     "Intervals are over the examples that were looked at. They do not hold what fine-tuning makes of an encoder, nor "
@@ -69,7 +70,7 @@ def _sentences(ranked: Sequence[Ranked], what: str) -> Iterator[str]:
     first = ranked[0].name
     told = [one.name for one in ranked[1:] if not one.tied]
     if told:
-        yield f"{first} looks {what} than {_listed(told)}."
+        yield f"{first} looks {what} than {listed(told)}."
     for one in ranked[1:]:
         if one.tied:
             yield f"These examples cannot tell {first} and {one.name} apart."
@@ -111,7 +112,7 @@ def _share(share: Sure | None) -> str:
 
 def _groups(found: Together) -> Iterator[str]:
     yield "In brackets: cannot be told from no effect."
-    groups = "; ".join(_listed(group) if len(group) > 1 else f"{group[0]} alone" for group in found.groups)
+    groups = "; ".join(listed(group) if len(group) > 1 else f"{group[0]} alone" for group in found.groups)
     yield f"Train together: {groups}."
     alone, joint = found.over_alone, found.over_joint
     if len(found.groups) < sum(map(len, found.groups)) and alone.p >= ALPHA:
@@ -124,7 +125,3 @@ def _groups(found: Together) -> Iterator[str]:
 
 def _ends(of: Sure, sign: str = "") -> str:
     return f"{of.low:{sign}.4f} to {of.high:{sign}.4f}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

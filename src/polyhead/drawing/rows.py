@@ -79,6 +79,10 @@ def draw_savings(rows: Sequence[Saving], xlabel: str, most: float, *, narrow: bo
     return svg(figure)
 
 
+MARKS = {1: "▲", -1: "▼", 0: "?"}
+"""By the signs of gains."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """A cell of a matrix of gains.
@@ -118,10 +122,9 @@ def draw_gains(
     axes.pcolormesh(values, cmap="RdBu", vmin=-2 * (bound or 1), vmax=2 * (bound or 1), edgecolors="white")
     for (row, column), gain in cells.items():
         i, j = rows.index(row), columns.index(column)
-        mark = {1: "▲", -1: "▼", 0: "?"}[gain.sign]
         weight = "bold" if gain.sign else "normal"
         axes.text(
-            j + 0.5, i + 0.5, gain.said + ("\n" if narrow else " ") + mark, ha="center", va="center",
+            j + 0.5, i + 0.5, gain.said + ("\n" if narrow else " ") + MARKS[gain.sign], ha="center", va="center",
             fontsize=7.5 if narrow else 10, fontweight=weight, color="black",
         )  # fmt: skip
         if gain.sign < 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from polyhead.drawing.html import document, section, table
+from polyhead.drawing.rows import MARKS
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, write_text
 from polyhead.reporting.study_page import PAGE
@@ -69,12 +70,11 @@ def _tables(found: Matrix) -> Iterator[str]:
         here = [one for one in found.gains if one.target == target]
         sizes = sorted({one.size for one in here})
         cells = {(one.way, one.size): one for one in here}
-        marks = {1: "▲", -1: "▼", 0: "?"}
         rows = [
             [
                 way_name(way),
                 *(
-                    f"{one.said} {marks[one.sign]}\n{one.ends}" if (one := cells.get((way, size))) else ""
+                    f"{one.said} {MARKS[one.sign]}\n{one.ends}" if (one := cells.get((way, size))) else ""
                     for size in sizes
                 ),
             ]

@@ -55,6 +55,10 @@ class Verdict:
         """Whether the data can tell the two apart, among all the tests of the study."""
         return self.p <= 0.05
 
+    def sign(self, way: str) -> int:
+        """1 where a way surely is the better one, -1 where it surely is the worse one, 0 where the data cannot tell."""
+        return 0 if self.winner is None else 1 if self.winner == way else -1
+
     @property
     def winner(self) -> str | None:
         """The better way; ``None`` where the data cannot tell."""

@@ -10,6 +10,7 @@ from polyhead.drawing.rows import Gain, draw_gains
 from polyhead.scoring import scale, signed
 from polyhead.studies.answers import Verdict, answers
 from polyhead.studies.folder import Study
+from polyhead.studies.pictures import SIGNS
 from polyhead.studies.ways import TUNED
 from polyhead.studies.words import learns_from_tasks, size_name, way_name
 
@@ -35,7 +36,7 @@ class Gained:
     @property
     def sign(self) -> int:
         """1 where the way surely helps, -1 where it surely harms, 0 where the data cannot tell."""
-        return 0 if self.test.winner is None else 1 if self.test.winner == self.way else -1
+        return self.test.sign(self.way)
 
     @property
     def value(self) -> float:
@@ -108,8 +109,7 @@ def matrix_picture(found: Matrix, place: int) -> Picture:
         f"What each target gains beside fine-tuning alone, with the {dict(found.places)[place]} of its examples. "
         "▲ helps; ▼ and a frame mark negative transfer, which harms; ? the data cannot tell"
     )
-    told = {1: "it helps", -1: "it harms", 0: "the data cannot tell"}
-    return Picture(wide, narrow, caption, "; ".join(f"{gain_words(one)}: {told[one.sign]}" for one in here.values()))
+    return Picture(wide, narrow, caption, "; ".join(f"{gain_words(one)}: {SIGNS[one.sign]}" for one in here.values()))
 
 
 def matrix_lines(found: Matrix) -> Iterator[str]:

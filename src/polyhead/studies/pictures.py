@@ -100,7 +100,7 @@ def transfer(found: Answers) -> Picture | None:
             test = found.between(TUNED, way, size)
             if test is None:
                 continue
-            sign = 0 if test.winner is None else 1 if test.winner == way else -1
+            sign = test.sign(way)
             value = signed(found.metric, test.estimate.value)
             cells[way_name(way), f"{size:,}"] = Gain(found.sign * test.estimate.value, value, sign)
             told.append(f"{way_name(way)} with {size:,}: {value}, {SIGNS[sign]}")

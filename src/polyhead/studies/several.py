@@ -103,12 +103,11 @@ def study_each(
     _check_folder(folder, targets)
     questions = ask_each(load_recipe(recipe), targets, tell)
     wishes = [Wish(**_without_itself(wish, question.target)) for question in questions]
-    for question, one in zip(questions, wishes, strict=True):
-        asked_of(question, one)  # which is wrong before a folder is made
+    plans = [(q, one, asked_of(q, one)) for q, one in zip(questions, wishes, strict=True)]  # before a folder is made
     with claimed(folder):
         before = read_json(folder / STUDIES, "targets")["targets"] if (folder / STUDIES).exists() else []
         runs = folder / RUNS
-        made = [planned(folder / q.target, q, one, runs) for q, one in zip(questions, wishes, strict=True)]
+        made = [planned(folder / plan[0].target, *plan, runs) for plan in plans]
         write_json(folder / STUDIES, {"targets": list(dict.fromkeys([*before, *targets]))})
         tell(f"{sum(len(known.points) for known in made):,} runs are asked for, of {len(targets):,} targets")
         tell_strangers(runs, Studies.open(folder).studies, tell)

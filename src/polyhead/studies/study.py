@@ -68,9 +68,9 @@ def study(
     folder = Path(output)
     check_place(folder, folder=True)
     question = ask(load_recipe(recipe), target, tell)
-    asked_of(question, wish)  # which is wrong before a folder is made
+    asked = asked_of(question, wish)  # before a folder is made, as it may be wrong
     with claimed(folder):
-        known = planned(folder, question, wish)
+        known = planned(folder, question, wish, asked)
         known.see = see
         learn(known, on, at_once, tell)
     return known
@@ -78,7 +78,11 @@ def study(
 
 @dataclass(frozen=True)
 class Wish:
-    """What a call asks for, before the question is known; see :func:`study`."""
+    """What a call asks for, before the question is known; see :func:`study`.
+
+    Raises:
+        PolyheadError: There is no such way to keep models.
+    """
 
     ways: Sequence[str] | None = None
     sizes: Sequence[int] | None = None
@@ -86,28 +90,29 @@ class Wish:
     threads: int = 1
     keep: str = KEEP[0]
 
+    def __post_init__(self) -> None:
+        if self.keep not in KEEP:
+            raise PolyheadError(f"There is no way {self.keep!r} to keep models.", remedy=f"Take {' or '.join(KEEP)}.")
+
 
 def asked_of(question: Question, wish: Wish) -> Asked:
     """The ways, sizes and seeds that a wish means for a question.
 
     Raises:
-        PolyheadError: A way or a size is wrong, or there is no such way to keep models.
+        PolyheadError: A way or a size is wrong.
     """
-    if wish.keep not in KEEP:
-        raise PolyheadError(f"There is no way {wish.keep!r} to keep models.", remedy=f"Take {' or '.join(KEEP)}.")
     usual = (SCRATCH, FROZEN, TUNED, *(FROM + source for source in question.sources))
     ways = list(wish.ways) if wish.ways else [way for way in usual if way in ways_of(question)]
     check_ways(question, ways)
     return Asked(ways, sizes_of(question, wish.sizes), list(dict.fromkeys(wish.seeds)))
 
 
-def planned(folder: Path, question: Question, wish: Wish, runs: Path | None = None) -> Study:
+def planned(folder: Path, question: Question, wish: Wish, asked: Asked, runs: Path | None = None) -> Study:
     """The study in a folder that this process holds, or a new one, with what is asked for written down in it.
 
     Raises:
-        PolyheadError: The folder holds something else, or a study of another target; or the wish is wrong.
+        PolyheadError: The folder holds something else, or a study of another target.
     """
-    asked = asked_of(question, wish)
     known = _open(folder, question, wish.threads, runs)
     known.keep = wish.keep
     if asked not in known.asked:

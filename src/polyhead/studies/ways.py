@@ -217,7 +217,7 @@ def _target(
 ) -> Lesson:
     """The target alone."""
     epochs = question.epochs(size, MORE_EPOCHS.get(way, 1.0))
-    stage = _carried(question.stage, CARRIED) | {"epochs": epochs}
+    stage = carried(question.stage, CARRIED) | {"epochs": epochs}
     if size < question.whole:
         stage["score_every"] = epochs  # dev is large beside few examples, and minutes are compared at the largest size
     else:
@@ -261,7 +261,7 @@ def _source(question: Question, source: str, seed: int) -> Lesson:
     """A source alone, with all of its data."""
     stages = [stage for stage in question.recipe.stages if source in (stage.tasks or question.recipe.tasks)]
     stage = stages[0] if stages else Stage()
-    table = _with(question, [source], None, seed, [_carried(stage, CARRIED) | {"epochs": stage.epochs}])
+    table = _with(question, [source], None, seed, [carried(stage, CARRIED) | {"epochs": stage.epochs}])
     for spec in table["data"].values():
         _drop_dev(spec)
     return _lesson(question, f"source-{source}-{seed}", table)
@@ -275,7 +275,7 @@ def _joint(question: Question, size: int, seed: int) -> Lesson:
         if question.target in stage.tasks and any(name in stage.tasks for name in question.sources)
     ]
     stage = together[0] if together else question.stage
-    settings = _carried(stage, (*CARRIED, *TOGETHER)) | {"epochs": stage.epochs}
+    settings = carried(stage, (*CARRIED, *TOGETHER)) | {"epochs": stage.epochs}
     tasks = [question.target, *question.sources]
     settings["weights"] = {name: weight for name, weight in settings.get("weights", {}).items() if name in tasks}
     return _lesson(question, f"joint-{size}-{seed}", _with(question, tasks, size, seed, [settings]))
@@ -330,7 +330,7 @@ def _lesson(
     return Lesson(name, table, before, fresh, " ".join(question.data.get(one, "") for one in used))
 
 
-def _carried(stage: Stage, keys: Sequence[str]) -> dict[str, Any]:
+def carried(stage: Stage, keys: Sequence[str]) -> dict[str, Any]:
     """Some of a stage's settings; the weights are those of the last epoch, since to choose on dev takes labels, too."""
     return {key: value for key in keys if (value := getattr(stage, key)) is not None} | {"keep": "last"}
 
