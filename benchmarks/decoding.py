@@ -13,14 +13,13 @@ also says how sure it is of each text, which transformers does not compute; its 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from results import corpora
+from results import corpora, machine
 
 SHAPE = {"d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "max_position_embeddings": 256, "dropout": 0.2}
 HEADS = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 1024, "decoder_ffn_dim": 1024}
@@ -44,7 +43,7 @@ def main() -> None:
     if not (whole / "config.json").exists():
         assemble(options.work / "start", run, whole)
     texts = (corpora() / "multi30k" / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()
-    print(f"{platform.machine()}, {len(texts)} sentences, medians of {options.rounds}\n")
+    print(f"{machine()}, {len(texts)} sentences, medians of {options.rounds}\n")
     print("| | beams | sentences/s | range | the same text |\n|---|---:|---:|---|---:|")
     for beams in (1, 5):
         ways: dict[str, Callable[[], list[str]]] = {"polyhead": ours(run, beams, texts)}

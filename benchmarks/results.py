@@ -39,8 +39,14 @@ def arguments(doc: str | None, work: str, kept: str, *, seeds: Sequence[int] = (
 
 
 def machine() -> str:
-    """What the figures of a run were measured on."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    """What the figures of a run were measured on: the processor, whether it multiplies matrices in bf16, its cores."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    return f"{name}{' with AMX' if 'amx_bf16' in told.get('flags', '').split() else ''}, {os.cpu_count()} cores"
 
 
 def read(results: Path) -> list[dict[str, Any]]:

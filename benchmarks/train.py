@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -24,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from results import machine
 
 TASKS: dict[str, dict[str, Any]] = {
     "upos": {"type": "tagging", "data": "ewt", "layer": "upos"},
@@ -178,7 +179,7 @@ def worker(job: dict[str, Any]) -> None:
             result |= time_prediction(load(folder), Path(str(recipe.data["ewt"].dev)))
     after = rates()
     result["matrix_rate"] = {name: (before[name] + after[name]) / 2 for name in before}
-    result["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    result["machine"] = f"{machine()}, torch {torch.__version__}"
     print(json.dumps(result))
 
 

@@ -28,6 +28,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,19 @@ FIRST = 5
 PIECES = {1000: 2000, 10_000: 4000}
 """The most pieces of encoder and decoder each: few pairs want a small vocabulary (Sennrich and Zhang 2019)."""
 BEAMS = 5
-STAGE: dict[str, Any] = {"batch_pieces": 512, "keep": "last", "cosines": 0, "dropout": 0.2}
-DECODER: dict[str, Any] = {"dropout": 0.3, "beams": BEAMS, "width": 256}
+SAMPLES = 5
+"""So many translations of each run are kept with its figures: the first of the test split, none picked."""
+STAGE: dict[str, Any] = {"batch_pieces": 512, "keep": "last", "cosines": 0}
+SMALL: dict[str, Any] = {"layers": 3, "width": 64, "heads": 4, "feed_forward": 128}
+SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "usual": {
+        "encoder": {"layers": 3, "width": 256},
+        "decoder": {"layers": 2, "width": 256, "dropout": 0.3},
+        "stage": {"dropout": 0.2},
+    },
+    "joey": {"encoder": SMALL, "decoder": SMALL | {"dropout": 0.1}, "stage": {"dropout": 0.1}},
+}
+"""The sizes of what begins from scratch; ``joey`` is that of JoeyNMT's published small transformer (``joey.py``)."""
 
 
 def main() -> None:
@@ -53,14 +65,15 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 2000, 5000, ALL])
     parser.add_argument("--target", default="fr", choices=["fr", "de"])
+    parser.add_argument("--shape", default="usual", choices=list(SHAPES))
     options = parser.parse_args()
     if options.what == "table":
-        print_table(read(options.results))
+        print_tables(read(options.results))
         return
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
-                job = {"way": way, "target": options.target, "size": size, "seed": seed}
+                job = {"way": way, "target": options.target, "shape": options.shape, "size": size, "seed": seed}
                 once(corpora() / "multi30k", options, job)
 
 
@@ -81,11 +94,21 @@ def once(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> None
         "seconds": round(seconds, 1),
         "processor_seconds": round(time.process_time() - used, 1),
         "weights": sum(p.numel() for p in run.model().parameters()),
+        "samples": samples(corpus, folder, name),
         "machine": machine(),
     }
     add(options.results, line)
     print(f"{job}: BLEU {100 * line['scores']['bleu']:.2f} ({seconds:.0f} s)", file=sys.stderr, flush=True)
     shutil.rmtree(folder)
+
+
+def samples(corpus: Path, folder: Path, task: str) -> list[str]:
+    """What a run makes of the first sentences of the test split."""
+    import polyhead
+
+    texts = (corpus / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()[:SAMPLES]
+    translate = polyhead.load(folder).only(task)
+    return [str(doc[translate.names[task]]) for doc in translate.texts(texts)]
 
 
 def train(recipe: dict[str, Any], folder: Path) -> tuple[Any, float]:
@@ -96,27 +119,29 @@ def train(recipe: dict[str, Any], folder: Path) -> tuple[Any, float]:
 
 
 def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
-    size, way, target = job["size"], job["way"], job["target"]
+    size, way, target, shape = job["size"], job["way"], job["target"], job["shape"]
+    stage = STAGE | SHAPES[shape]["stage"]
     epochs = by_size(EPOCHS if way in ("scratch", "minilm") else GOING_ON, size)
     recipe: dict[str, Any] = {
         "seed": job["seed"],
-        "encoder": small(size),
+        "encoder": small(size, shape),
         "data": {target: pairs(corpus, target, size)},
-        "tasks": {target: decoder(target, size)},
-        "stages": [STAGE | {"epochs": epochs}],
+        "tasks": {target: decoder(target, size, shape)},
+        "stages": [stage | {"epochs": epochs}],
     }
     if way == "minilm":
         recipe["encoder"] = "minilm"
-        recipe["stages"] = [STAGE | {"epochs": epochs, "freeze": "encoder"}, STAGE | {"epochs": FIRST}]
+        recipe["stages"] = [stage | {"epochs": epochs, "freeze": "encoder"}, stage | {"epochs": FIRST}]
     if way == "joint":
         other = OTHER[target]
-        recipe["encoder"], recipe["tasks"][target] = small(ALL), decoder(target, ALL) | {"language": target}
+        recipe["encoder"] = small(ALL, shape)
+        recipe["tasks"][target] = decoder(target, ALL, shape) | {"language": target}
         recipe["data"][other] = pairs(corpus, other, ALL)
         recipe["tasks"][other] = {"head_of": target, "data": other, "language": other}
-        recipe["stages"] = [STAGE | {"epochs": FIRST, "sampling": 5.0}]
+        recipe["stages"] = [stage | {"epochs": FIRST, "sampling": 5.0}]
     if way in BEFORE:
         del recipe["encoder"]
-        run = before(corpus, options, way, target)
+        run = before(corpus, options, way, target, shape)
         recipe["start"] = {"run": str(run.resolve()), "heads": {target: "first"}}
         if way == "parent":
             recipe["start"]["labels"] = "data"
@@ -125,26 +150,27 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
     return recipe
 
 
-def before(corpus: Path, options: argparse.Namespace, way: str, target: str) -> Path:
+def before(corpus: Path, options: argparse.Namespace, way: str, target: str, shape: str) -> Path:
     """The run that the runs of a way begin from; made when first asked for."""
-    folder = Path(options.work) / f"before-{way}-{target}"
+    folder = Path(options.work) / f"before-{way}-{target}-{shape}"
     if not (folder / "scores.json").exists():
-        data, tasks = BEFORE[way](corpus, target)
-        stage = STAGE | {"epochs": FIRST, "sampling": "uniform"}
-        _, seconds = train({"seed": 1, "encoder": small(ALL), "data": data, "tasks": tasks, "stages": [stage]}, folder)
+        data, tasks = BEFORE[way](corpus, target, shape)
+        stage = STAGE | SHAPES[shape]["stage"] | {"epochs": FIRST, "sampling": "uniform"}
+        recipe = {"seed": 1, "encoder": small(ALL, shape), "data": data, "tasks": tasks, "stages": [stage]}
+        _, seconds = train(recipe, folder)
         print(f"before {way}: {seconds:.0f} s", file=sys.stderr, flush=True)
     return folder
 
 
-def parent(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def parent(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The other pair of languages."""
     other = OTHER[target]
-    return {"first": pairs(corpus, other, ALL)}, {"first": decoder("first", ALL)}
+    return {"first": pairs(corpus, other, ALL)}, {"first": decoder("first", ALL, shape)}
 
 
-def denoise(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def denoise(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Plain text of both languages."""
-    first = decoder("first", ALL) | {"type": "denoising", "language": target}
+    first = decoder("first", ALL, shape) | {"type": "denoising", "language": target}
     del first["beams"]
     second = {"type": "denoising", "head_of": "first", "data": "english", "language": "en"}
     return (
@@ -153,9 +179,9 @@ def denoise(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def both(corpus: Path, target: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def both(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The other pair of languages, and plain text of the one to be written."""
-    data, tasks = parent(corpus, target)
+    data, tasks = parent(corpus, target, shape)
     tasks["first"]["language"] = OTHER[target]
     data["plain"] = plain(corpus, target)
     tasks["plain"] = {"type": "denoising", "head_of": "first", "data": "plain", "language": target}
@@ -171,13 +197,14 @@ def by_size(table: dict[int, int], size: int) -> int:
     return table[max(known for known in table if known <= size)]
 
 
-def small(size: int) -> dict[str, Any]:
+def small(size: int, shape: str) -> dict[str, Any]:
     """An encoder from scratch."""
-    return {"layers": 3, "width": 256, "vocabulary": by_size(PIECES, size), "lowercase": True}
+    return {**SHAPES[shape]["encoder"], "vocabulary": by_size(PIECES, size), "lowercase": True}
 
 
-def decoder(data: str, size: int) -> dict[str, Any]:
-    return {"type": "seq2seq", "data": data, "vocabulary": by_size(PIECES, size), **DECODER}
+def decoder(data: str, size: int, shape: str = "usual") -> dict[str, Any]:
+    known = {"vocabulary": by_size(PIECES, size), "beams": BEAMS}
+    return {"type": "seq2seq", "data": data, **known, **SHAPES[shape]["decoder"]}
 
 
 def plain(corpus: Path, language: str) -> dict[str, Any]:
@@ -193,17 +220,30 @@ def pairs(corpus: Path, target: str, size: int) -> dict[str, Any]:
     }
 
 
-def print_table(lines: list[dict[str, Any]]) -> None:
+def print_tables(lines: list[dict[str, Any]]) -> None:
+    for target, shape in dict.fromkeys((line["target"], line["shape"]) for line in lines):
+        here = [line for line in lines if (line["target"], line["shape"]) == (target, shape)]
+        weights = max(line["weights"] for line in here if line["way"] != "minilm")
+        print(f"\n### English to {target}, {shape} size ({weights / 1e6:.1f} million weights)\n\nBLEU:\n")
+        print_table(here, lambda line: 100 * line["scores"]["bleu"])
+        print("\nchrF:\n")
+        print_table(here, lambda line: 100 * line["scores"]["chrf"])
+        print("\nMinutes of the epochs, without what comes before:\n")
+        print_table(here, lambda line: line["seconds"] / 60)
+    print("\n" + "\n".join(sorted({line["signature"] for line in lines})))
+
+
+def print_table(lines: list[dict[str, Any]], figure: Callable[[dict[str, Any]], float]) -> None:
+    """A row for each way, a column for each number of pairs; means and ranges over seeds."""
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for line in lines:
-        found[line["way"], line["size"]].append(100 * line["scores"]["bleu"])
+        found[line["way"], line["size"]].append(figure(line))
     sizes = sorted({size for _, size in found})
     print("| way | " + " | ".join(f"{size:,}" for size in sizes) + " |\n|---|" + "---|" * len(sizes))
     for way in WAYS:
         cells = [cell(found.get((way, size), [])) for size in sizes]
         if any(cells):
             print(f"| {way} | " + " | ".join(cells) + " |")
-    print("\n" + "\n".join(sorted({line["signature"] for line in lines})))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from polyhead.data.example import Example, Value
 from polyhead.metrics import Tally
@@ -37,6 +38,23 @@ ROUNDING = 1e-12
 
 AT_ONCE = 2_000_000
 """The most numbers of a table of resamples that are held at once."""
+
+
+def by_student(value: float, error: float, freedom: float) -> tuple[float, float, float]:
+    """The ends of the interval around an estimate, and p, by Student's t.
+
+    Args:
+        value: The estimate.
+        error: Its standard error; 0 where it cannot vary.
+        freedom: The degrees of freedom of the error.
+
+    Returns:
+        The ends, and how likely an estimate at least so far from 0 would be if the truth were 0, on both sides.
+    """
+    if error <= 0:
+        return value, value, 0.0 if value else 1.0
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    return value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, freedom))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from polyhead.advice.candidates import Tell, brief
 from polyhead.advice.measures import Floats, Sure
 from polyhead.errors import PolyheadError
-from polyhead.intervals import LEVEL
+from polyhead.intervals import by_student
 from polyhead.recipe import Recipe, make_recipe
 from polyhead.studies.effects import holm
 from polyhead.training.examples import TrainingSet
@@ -195,10 +194,7 @@ def mean_of(values: Floats) -> Sure:
     if len(values) < 2:
         return Sure(float(values.mean()) if len(values) else 0.0, -math.inf, math.inf, 1.0)
     value, error = float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values)))
-    if error == 0:
-        return Sure(value, value, value, 0.0 if value else 1.0)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
-    return Sure(value, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, len(values) - 1)))
+    return Sure(value, *by_student(value, error, len(values) - 1))
 
 
 def _measurements(training: Training, names: Sequence[str], seed: int, tell: Tell) -> tuple[list[Floats], int]:

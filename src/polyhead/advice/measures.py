@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from polyhead.intervals import LEVEL
+from polyhead.intervals import ROUNDING, by_student
 
 Floats = NDArray[np.float64]
 
@@ -172,7 +171,6 @@ def sure(values: Sequence[tuple[float, Measured]]) -> Sure:
     if count < 2:
         return Sure(value, -math.inf, math.inf, 1.0)
     error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
-    if error <= 1e-12 * max(1.0, abs(value)):
-        return Sure(value, value, value, 0.0 if abs(value) > 1e-12 else 1.0)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * error
-    return Sure(value, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / error, count - 1)))
+    if error <= ROUNDING * max(1.0, abs(value)):
+        value, error = (value if abs(value) > ROUNDING else 0.0), 0.0
+    return Sure(value, *by_student(value, error, count - 1))

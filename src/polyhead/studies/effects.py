@@ -17,10 +17,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from scipy.special import digamma, polygamma
 
-from polyhead.intervals import LEVEL, Answered
+from polyhead.intervals import Answered, by_student
 
 BLOCKS = 200
 """Where a figure is not made of counts, examples are left out in at most so many groups, each scored anew."""
@@ -276,12 +275,7 @@ def _estimate(given: Sample, prior: _Prior | None) -> Estimate:
     value = float(given.figures.mean())
     seeds = len(given.figures)
     variance, freedom = _variance(given, prior)
-    if variance <= 0:
-        return Estimate(value, value, value, 1.0 if value == 0 else 0.0, seeds, freedom)
-    error = math.sqrt(variance)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    p = float(2 * stats.t.sf(abs(value) / error, freedom))
-    return Estimate(value, value - reach, value + reach, p, seeds, freedom)
+    return Estimate(value, *by_student(value, math.sqrt(max(0.0, variance)), freedom), seeds, freedom)
 
 
 def _variance(given: Sample, prior: _Prior | None) -> tuple[float, float]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from polyhead.intervals import LEVEL
+from polyhead.intervals import by_student
 from polyhead.studies.folder import Result
 
 
@@ -80,9 +79,9 @@ def _intervals(times: dict[str, list[float]]) -> dict[str, tuple[float, float | 
     spread = math.sqrt(sum(float(((one - one.mean()) ** 2).sum()) for one in logs.values()) / freedom)
     found: dict[str, tuple[float, float | None, float | None]] = {}
     for way, one in logs.items():
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * spread / math.sqrt(len(one))
         middle = float(one.mean())
-        found[way] = math.exp(middle), math.exp(middle - reach), math.exp(middle + reach)
+        low, high, _ = by_student(middle, spread / math.sqrt(len(one)), freedom)
+        found[way] = math.exp(middle), math.exp(low), math.exp(high)
     return found
 
 
