@@ -191,7 +191,8 @@ def _cards(found: Answers) -> Iterator[tuple[str, str, str]]:
     for one in found.saved:
         if (one.way, one.size, one.other) == (best, first, base):
             many = one.needed.value
-            value = "more than all" if many is None else "none" if one.needed.below else f"{many / first:.1f} times"
+            times = f"over {last / first:.0f} times" if many is None else f"{many / first:.1f} times"
+            value = "none" if one.needed.below else times
             about = f"{way_name(base)} needs {needed_words(one.needed)} for what {way_name(best)} has with {first:,}"
             yield "Labels saved", value, about
     best = found.best(last)

@@ -195,12 +195,14 @@ def verdict_words(found: Answers, size: int) -> Iterator[str]:
     """Each test of a size as a sentence; the surest first."""
     for test in sorted((test for test in found.verdicts if test.size == size), key=lambda test: test.p):
         first, second = way_name(test.first), way_name(test.second)
-        difference = f"{signed(found.metric, test.estimate.value)} ({change_ends(found, test.estimate)})"
         if test.winner is None:
-            yield f"The data cannot tell {first} and {second} apart: {difference}."
-        else:
-            loser = test.first if test.winner == test.second else test.second
-            yield f"{way_name(test.winner)} is better than {way_name(loser)}: {difference} from {first} to {second}."
+            difference = f"{signed(found.metric, test.estimate.value)} ({change_ends(found, test.estimate)})"
+            yield f"The data cannot tell {first} and {second} apart: {difference} from {first} to {second}."
+            continue
+        loser = test.first if test.winner == test.second else test.second
+        least, most = sorted(abs(end) for end in (test.estimate.low, test.estimate.high))
+        by, low, high = (figure(found.metric, one) for one in (abs(test.estimate.value), least, most))
+        yield f"{way_name(test.winner)} is better than {way_name(loser)}, by {by} ({low} to {high})."
 
 
 def estimate_words(found: Answers, estimate: Estimate) -> str:
