@@ -58,7 +58,7 @@ svg { max-width: 100%; height: auto; }
   @page { margin: 15mm; }
   body { margin: 0; padding: 0; max-width: none; font-size: 10pt; }
   nav { display: none; }
-  h2, h3 { break-after: avoid; }
+  h2, h3, h2 + p, h2 + p + p { break-after: avoid; }
   figure, tr, .tiles > div, li { break-inside: avoid; }
   .scroll { overflow: visible; }
   .figures { font-size: 8pt; }

@@ -25,6 +25,9 @@ MOST_CONFUSIONS, MOST_SLIPS, MOST_SUSPECTS = 15, 12, 20
 NOTHING = "nothing"
 """What stands for an answer, or gold, that is not there."""
 
+ELSEWHERE = "the same, in another place"
+"""What stands for an answer of the right label whose place is wrong."""
+
 
 def best_sections(best: Best) -> Iterator[str]:
     """The best run of a study.
@@ -94,7 +97,7 @@ def _confusions(found: Inspection) -> Iterator[str]:
         return
     rows = []
     for gold, given, count in found.confusions[:MOST_CONFUSIONS]:
-        other = "the same, in another place" if gold == given else NOTHING if given is None else given
+        other = _given(gold, given)
         rows.append([NOTHING if gold is None else gold, other, f"{count:,}"])
     yield table(f"what is confused most on {found.split}", ["gold", "answer", "times"], rows)
 
@@ -138,8 +141,13 @@ def _choice(choice: Choice) -> Iterator[str]:
 
 def _slip(slip: Slip) -> list[str]:
     sure = "" if slip.sure is None else f"{100 * slip.sure:.0f}&nbsp;%"
-    sides = [escape(NOTHING if side is None else side) for side in (slip.gold, slip.given)]
-    return [_marked(slip), *sides, sure, _where(slip.file, slip.line)]
+    gold, given = NOTHING if slip.gold is None else slip.gold, _given(slip.gold, slip.given)
+    return [_marked(slip), escape(gold), escape(given), sure, _where(slip.file, slip.line)]
+
+
+def _given(gold: str | None, given: str | None) -> str:
+    """An answer that is wrong, in words."""
+    return NOTHING if given is None else ELSEWHERE if given == gold else given
 
 
 def _suspect(one: Suspect, found: Suspects) -> list[str]:
