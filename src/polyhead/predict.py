@@ -17,7 +17,7 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.batch import cut_batches
-from polyhead.nn.pieces import Pieces
+from polyhead.nn.pieces import Ints, Pieces
 from polyhead.nn.precision import choose_precision, find_device
 
 BUDGET = 2048
@@ -44,7 +44,7 @@ def answer(
         sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
     """
     answers: list[dict[str, Prediction]] = [{} for _ in items]
-    for batch in _by_length(model, items, budget):
+    for batch in by_length(model, items, budget):
         rows = batch.tolist()
         split = [i for i, row in enumerate(rows) if items[row].words]
         wanted = {name: split if model.tasks[name].words else list(range(len(rows))) for name in tasks}
@@ -55,9 +55,10 @@ def answer(
     return answers
 
 
-def _by_length(model: Model, items: Sequence[Pieces], budget: int) -> Iterator[np.ndarray]:
+def by_length(model: Model, items: Sequence[Pieces], budget: int) -> list[Ints]:
+    """Batches of examples of like length, as places of examples."""
     lengths, rows = model.encoder.measure(items)
-    yield from cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
+    return cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
 
 
 class Annotator:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from polyhead.data.example import Example
+from polyhead import ranks
+from polyhead.data.example import Example, Value
 from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import BUDGET, answer
+from polyhead.predict import BUDGET, answer, by_length
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -98,6 +99,8 @@ class Gold:
 def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
     """Score tasks on the datasets that they learn from; a dataset is encoded once for all its tasks.
 
+    Several processes each answer for a share of the examples; the first one scores, and tells the others.
+
     Tasks whose dataset is missing or holds no example of their layer get no scores.
 
     Args:
@@ -108,7 +111,7 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
     found = answered(model, gold, tasks)
     scores = {given.task.name: given.task.score(given.examples, given.predicted) for given in found}
     scores |= {name: _score_blocks(model, model.tasks[name], blocks) for name, blocks in _blocks(gold, tasks)}
-    return {name: scores[name] for name in tasks if name in scores}
+    return ranks.told({name: scores[name] for name in tasks if name in scores})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +155,24 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
         here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
         if not here:
             continue
-        answers = answer(model, split.items, [task.name for task in here], sure=False)
-        for task in here:
+        answers = _answers(model, split.items, [task.name for task in here])
+        for task in here if ranks.first() else ():
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
-            predicted = [answers[i][task.name].value for i in rows]
+            predicted = [answers[i][task.name] for i in rows]
             yield Answered(task, [split.examples[i] for i in rows], predicted)
+
+
+def _answers(model: Model, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
+    """The answers of some tasks for each example, on the first of several processes, which share the work."""
+    batches = by_length(model, items, BUDGET)
+    mine = [row for place in ranks.parts(len(batches)) for row in batches[place].tolist()]
+    given = answer(model, [items[row] for row in mine], tasks, sure=False)
+    values = [{name: prediction.value for name, prediction in answers.items()} for answers in given]
+    out: list[dict[str, Value]] = [{} for _ in items]
+    for rows, found in ranks.gathered((mine, values)):
+        for row, answers in zip(rows, found, strict=True):
+            out[row] = answers
+    return out
 
 
 def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:
@@ -169,11 +185,14 @@ def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[st
     sums: Counter[str] = Counter()
     lengths, rows = model.encoder.measure(blocks)
     lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])
-    for batch in cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET):
+    batches = cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET)
+    for batch in (batches[place] for place in ranks.parts(len(batches))):
         found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in batch.tolist()]
         encoded = model.encoder.collate([pieces for pieces, _ in found]).to(model.encoder.device)
         sums.update(model.measure(encoded, task.name, [target for _, target in found]))
-    return task.figures(sums)
+    names = sorted({name for one in ranks.shared(sorted(sums)) for name in one})
+    totals = ranks.sums([sums[name] for name in names])
+    return task.figures(Counter(dict(zip(names, totals, strict=True))))
 
 
 def mean_score(scores: Scores, tasks: Mapping[str, Task]) -> float | None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polyhead import ranks
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, Targets
 from polyhead.nn.adapt import attach, detach, plain_weights
@@ -21,17 +22,17 @@ from polyhead.nn.vocabulary import narrow, widen
 from polyhead.recipe import Recipe, check_replay, replayed_tasks
 from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.stage import Stage
-from polyhead.tasks import LossSum
 from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
 from polyhead.training.distil import Lessons, find_teachers, soft_folder, taught_tasks, write_soft_labels
 from polyhead.training.examples import Taught, TrainingSet
 from polyhead.training.features import features_of
 from polyhead.training.learning import NOTHING, frozen_at, last_frozen
 from polyhead.training.optim import Optimizer
+from polyhead.training.passes import Passes, adding_for, collated
 from polyhead.training.plan import Plan
 from polyhead.training.prepare import Material
 from polyhead.training.records import Cosine, EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.weighting import Cosines, make_weighting
+from polyhead.training.weighting import make_weighting
 
 LOST_STEPS = 10
 """So many steps in a row without a finite gradient end a run."""
@@ -85,6 +86,10 @@ class Training:
         self.tell: Callable[[str], object] = lambda _: None
         """Called with each note on what a stage does beside training."""
         self.lessons: Lessons | None = None
+        self.wishes: Callable[[], Sequence[bool]] = lambda: ()
+        """Asked at each step for what this process wants all to do after it, such as to stop."""
+        self.agreed: Sequence[bool] = ()
+        """What of it some process wanted at the last step."""
 
     def go_on(self, saved: Checkpoint) -> None:
         """Stand where a checkpoint stands."""
@@ -136,11 +141,12 @@ class Training:
     def _ask_teachers(self, number: int) -> None:
         """Write the soft labels of a stage, counted from 0, if it has teachers and they are not there yet."""
         spec, labels = self.recipe.stages[number].distil, soft_folder(self.folder, number)
-        if spec is None or labels.is_dir():
+        if spec is None or ranks.told(labels.is_dir()):
             return
         teachers = find_teachers(self.recipe, number, self.model)
         taught = [name for name in self.model.tasks if any(name in teacher.tasks for teacher in teachers)]
-        write_soft_labels(labels, teachers, self._examples(number, taught), spec, self.model)
+        examples = self._examples(number, taught)
+        ranks.once(lambda: write_soft_labels(labels, teachers, examples, spec, self.model))
 
     def _prepare(self, stage: Stage, plan: Plan, tasks: list[str]) -> None:
         """Set up what the stage learns, and how; in the middle of a stage, as it was when it was saved."""
@@ -173,11 +179,16 @@ class Training:
             weights = {name: weight / progress.chance.get(name, 1.0) for name, weight in weights.items()}
         self.weighting = make_weighting(stage.combine, weights, plan.usual)
         self.weighting.begin_epoch(progress.history)
+        ranks.spread([*model.parameters(), *model.buffers(), *self.weighting.others.values()])
         self.optimizer = Optimizer(model, stage, plan.steps, self.weighting.others)
         if self.saved and progress.step:
             self.optimizer.restore(self.saved.optimizer)
         self.saved = None
         self._keep_features(stage, tasks)
+        seed = (self.recipe.seed, progress.stage)
+        self.passes = Passes(
+            model, plan.examples, self.weighting, self.lessons, self.shared, seed, adding_for(model, self.optimizer)
+        )
         self.measure_every = stage.cosines
         if stage.cosines is None:
             self.measure_every = max(plan.steps // MEASUREMENTS, BACKWARD_PASSES * len(tasks))
@@ -185,7 +196,9 @@ class Training:
     def _keep_features(self, stage: Stage, tasks: list[str]) -> None:
         """Compute what frozen layers make of texts, or read it; a stage that began without goes on without."""
         if self.progress.kept is not False:
-            self.model.encoder.features = features_of(self.model, self.material, stage, tasks, self.tell)
+            self.model.encoder.features = ranks.in_turn(
+                lambda: features_of(self.model, self.material, stage, tasks, self.tell)
+            )
             self.progress.kept = self.model.encoder.features is not None
 
     def _chance(self, plan: Plan, tasks: list[str]) -> dict[str, float]:
@@ -226,27 +239,21 @@ class Training:
             start = time.perf_counter()
             self._freeze(stage, plan.steps)
             batches = epoch[progress.batch : progress.batch + stage.accumulate]
-            words = pieces = 0
-            losses: dict[str, list[float]] = {}
-            cosines: Cosines = {}
             measure = bool(self.measure_every) and (progress.step + 1) % int(self.measure_every or 1) == 0
-            for rows in batches:
-                found, pulls = self._backward(plan.examples, rows, 1 / len(batches), measure=measure)
-                cosines |= pulls
-                for name, loss in found.items():
-                    losses.setdefault(name, []).append(float(loss.total.detach()) / max(1, loss.units))
-                items = [plan.examples.items[row] for row in rows]
-                words += sum(len(item.words) or item.length for item in items)
-                pieces += sum(item.length for item in items)
-            norm = optimizer.step(progress.step)
+            done = progress.step / max(1, optimizer.steps)
+            passed = self.passes.step(batches, progress.step, done, measure=measure, wishes=self.wishes())
+            norm = optimizer.step(progress.step, passed.gradients)
             self._see_that_it_learns(norm)
-            mean = {name: sum(values) / len(values) for name, values in losses.items()}
-            progress.note_step(mean, cosines, batches=len(batches), words=words)
+            self.agreed = passed.agreed
+            items = [plan.examples.items[row] for rows in batches for row in rows]
+            words = sum(len(item.words) or item.length for item in items)
+            pieces = sum(item.length for item in items)
+            progress.note_step(passed.losses, passed.cosines, batches=len(batches), words=words)
             seconds = time.perf_counter() - start
             progress.seconds += seconds
             yield Stepped(
-                stage.name, progress.epoch + 1, progress.step, plan.steps, mean, norm, words, pieces, seconds,
-                cosines,
+                stage.name, progress.epoch + 1, progress.step, plan.steps, passed.losses, norm, words, pieces, seconds,
+                passed.cosines,
             )  # fmt: skip
 
     def _see_that_it_learns(self, norm: float) -> None:
@@ -262,31 +269,12 @@ class Training:
             if not largest < LARGEST_WEIGHT:
                 raise PolyheadError(f"The weights have run away: one of {name} is {largest:.3g}.", remedy=_SLOWER)
 
-    def _backward(
-        self, examples: TrainingSet, rows: NDArray[np.int64], scale: float, *, measure: bool
-    ) -> tuple[dict[str, LossSum], Cosines]:
-        """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
-        assert self.optimizer is not None
-        done = self.progress.step / max(1, self.optimizer.steps)
-        lessons = self.lessons.of(rows, done) if self.lessons else {}
-        losses = self.model.loss(*self.batch(examples, rows, list(self.weighting.weights)), lessons)
-        shared = [p for p in self.shared if p.requires_grad]
-        return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
-
     def batch(
         self, examples: TrainingSet, rows: NDArray[np.int64], tasks: Sequence[str]
     ) -> tuple[Batch, dict[str, Targets]]:
         """Some examples of a stage as the encoder takes them, and the gold of these tasks in them."""
-        encoder = self.model.encoder
         seed = (self.recipe.seed, self.progress.stage, self.progress.step)
-        drawn = examples.draw(rows.tolist(), encoder.tokenizer, seed)
-        batch = encoder.collate(drawn.items).to(encoder.device)
-        targets = {}
-        for name in tasks:
-            gold = drawn.targets[name]
-            here = [i for i, target in enumerate(gold) if target is not None]
-            targets[name] = Targets(here, [gold[i] for i in here])
-        return batch, targets
+        return collated(self.model, examples, rows.tolist(), tasks, seed)
 
     def _end_epoch(self, stage: Stage, tasks: list[str]) -> EpochEnded:
         progress = self.progress
@@ -336,12 +324,13 @@ class Training:
             value = main_score(scores, self.model.tasks[name])
             if name not in progress.tasks or progress.tasks[name].beaten_by(value):
                 improved.append((name, Best(value, stage.name, epoch, file)))
-        if better or improved:
+        if (better or improved) and ranks.first():
             save_best(self.folder, file, weights)
         progress.tasks.update(improved)
         if better and mean is not None:
             progress.mean = Best(mean, stage.name, epoch, file)
-        prune_best(self.folder, progress.files() | self.checkpointed)
+        if ranks.first():
+            prune_best(self.folder, progress.files() | self.checkpointed)
         return better
 
     def _out_of_patience(self, stage: Stage) -> bool:
@@ -350,17 +339,19 @@ class Training:
     def _end_stage(self, stage: Stage) -> StageEnded:
         progress = self.progress
         best = progress.mean if stage.keep == "best" else None
-        if best:
+        if best and ranks.first():
             kept = load_best(self.folder, best.file)
-        else:
+        else:  # or the first process has them for all
             assert self.optimizer is not None
             with self.optimizer.averaged(self.model) as weights:
                 kept = {name: value.clone() for name, value in plain_weights(self.model, weights).items()}
+        self.passes.close()
         detach(self.model)
         self.model.encoder.features = None
         widen(self.model.encoder.transformer)
         self.model.encoder.freeze(NOTHING)
         self.model.float().load_state_dict(kept)
+        ranks.spread([*self.model.parameters(), *self.model.buffers()])
         self.model.eval()
         self.optimizer = None
         learnt = {*self.known, *(name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks)}

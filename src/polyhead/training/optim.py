@@ -129,14 +129,22 @@ class Optimizer:
             fused=True,
         )
 
-    def step(self, number: int) -> float:
-        """Update the weights from their gradients, which are then cleared; returns the gradient's length."""
+    def step(self, number: int, gradients: Mapping[str, Tensor] | None = None) -> float:
+        """Update the weights from their gradients, which are then cleared.
+
+        Args:
+            number: The step, from 0.
+            gradients: By the weights' names, if they are not those that the weights themselves have.
+
+        Returns:
+            The gradient's length.
+        """
         learning = {name: master for name, master in self.masters.items() if name in self.names}
-        for name, master in learning.items():
-            grad = self.names[name].grad
-            master.grad = None if grad is None else grad.float()
-        updated = [self._updated(name) for name in self.names]
-        grads = [p.grad for p in updated if p.grad is not None]
+        if gradients is None:
+            gradients = {name: p.grad for name, p in self.names.items() if p.grad is not None}
+        grads = [grad.to(self._updated(name).dtype) for name, grad in gradients.items()]
+        for name, grad in zip(gradients, grads, strict=True):
+            self._updated(name).grad = grad
         norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
         # The fused kernel divides by this as it goes, so clipping costs no pass of its own.
         self.adamw.grad_scale = torch.tensor(max(1.0, norm / self.stage.clip), device=grads[0].device)  # type: ignore[attr-defined]
@@ -147,7 +155,7 @@ class Optimizer:
         self.adamw.step()
         with torch.no_grad():
             for name, start in self.starts.items():
-                if self.names[name].grad is not None and math.isfinite(norm):
+                if name in gradients and math.isfinite(norm):
                     self._updated(name).lerp_(start, min(1.0, self.rates[name] * factor * self.stage.l2_sp))
             for name, master in learning.items():
                 self.names[name].copy_(master)
