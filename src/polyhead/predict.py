@@ -45,13 +45,22 @@ def answer(
     """
     answers: list[dict[str, Prediction]] = [{} for _ in items]
     for batch in by_length(model, items, budget):
-        rows = batch.tolist()
-        split = [i for i, row in enumerate(rows) if items[row].words]
-        wanted = {name: split if model.tasks[name].words else list(range(len(rows))) for name in tasks}
-        encoded = model.encoder.collate([items[row] for row in rows]).to(model.encoder.device)
-        for name, given in model.predict(encoded, wanted, sure=sure).items():
-            for i, prediction in zip(wanted[name], given, strict=True):
-                answers[rows[i]][name] = prediction
+        for row, given in zip(batch, answer_batch(model, [items[row] for row in batch], tasks, sure=sure), strict=True):
+            answers[row] = given
+    return answers
+
+
+def answer_batch(
+    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, sure: bool = True
+) -> list[dict[str, Prediction]]:
+    """As :func:`answer`, of examples that are encoded at once."""
+    answers: list[dict[str, Prediction]] = [{} for _ in items]
+    split = [i for i, item in enumerate(items) if item.words]
+    wanted = {name: split if model.tasks[name].words else list(range(len(items))) for name in tasks}
+    encoded = model.encoder.collate(items).to(model.encoder.device)
+    for name, given in model.predict(encoded, wanted, sure=sure).items():
+        for i, prediction in zip(wanted[name], given, strict=True):
+            answers[i][name] = prediction
     return answers
 
 

@@ -15,7 +15,7 @@ from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import BUDGET, answer, by_length
+from polyhead.predict import BUDGET, answer_batch, by_length
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -165,14 +165,28 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
 def _answers(model: Model, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
     """The answers of some tasks for each example, on the first of several processes, which share the work."""
     batches = by_length(model, items, BUDGET)
-    mine = [row for place in ranks.parts(len(batches)) for row in batches[place].tolist()]
-    given = answer(model, [items[row] for row in mine], tasks, sure=False)
-    values = [{name: prediction.value for name, prediction in answers.items()} for answers in given]
+    mine: list[tuple[int, dict[str, Value]]] = []
+    for place, counts in _rounds(model, len(batches)):
+        rows = batches[place].tolist()
+        for row, answers in zip(
+            rows, answer_batch(model, [items[row] for row in rows], tasks, sure=False), strict=True
+        ):
+            if counts:
+                mine.append((row, {name: prediction.value for name, prediction in answers.items()}))
     out: list[dict[str, Value]] = [{} for _ in items]
-    for rows, found in ranks.gathered((mine, values)):
-        for row, answers in zip(rows, found, strict=True):
-            out[row] = answers
+    for found in ranks.gathered(mine):
+        for row, values in found:
+            out[row] = values
     return out
+
+
+def _rounds(model: Model, batches: int) -> list[tuple[int, bool]]:
+    """Which of so many batches this process does, and whether what comes out counts: where the encoder is divided among
+    processes, all must run it equally often, so that some do a batch that another one does, too."""
+    mine = [(place, True) for place in ranks.parts(batches)]
+    if model.encoder.root is not None and batches:
+        mine += [(0, False)] * (-(-batches // ranks.world()) - len(mine))
+    return mine
 
 
 def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:
@@ -183,13 +197,16 @@ def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, S
 def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
     """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
     sums: Counter[str] = Counter()
-    lengths, rows = model.encoder.measure(blocks)
+    lengths, heights = model.encoder.measure(blocks)
     lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])
-    batches = cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET)
-    for batch in (batches[place] for place in ranks.parts(len(batches))):
-        found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in batch.tolist()]
+    batches = cut_batches(np.arange(len(blocks)), lengths, heights, BUDGET)
+    for place, counts in _rounds(model, len(batches)):
+        rows = batches[place].tolist()
+        found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in rows]
         encoded = model.encoder.collate([pieces for pieces, _ in found]).to(model.encoder.device)
-        sums.update(model.measure(encoded, task.name, [target for _, target in found]))
+        measured = model.measure(encoded, task.name, [target for _, target in found])
+        if counts:
+            sums.update(measured)
     names = sorted({name for one in ranks.shared(sorted(sums)) for name in one})
     totals = ranks.sums([sums[name] for name in names])
     return task.figures(Counter(dict(zip(names, totals, strict=True))))

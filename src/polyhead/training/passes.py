@@ -16,15 +16,20 @@ from polyhead.errors import PolyheadError
 from polyhead.model import TRANSFORMER, Model, Targets
 from polyhead.nn.batch import Batch
 from polyhead.nn.layers import EMBEDDINGS
+from polyhead.nn.sharding import Sharding
 from polyhead.tasks import LossSum
 from polyhead.training.adding import Adding
 from polyhead.training.distil import Lessons
 from polyhead.training.examples import TrainingSet
 from polyhead.training.optim import Optimizer
+from polyhead.training.plan import Plan
 from polyhead.training.sampling import share_out
 from polyhead.training.weighting import Cosines, Weighting
 
 Rows = NDArray[np.int64]
+
+CHANCE_UNITS = 200
+"""Over so many words or texts of a task the loss of a head that knows nothing is taken."""
 
 
 class Passed(NamedTuple):
@@ -78,6 +83,7 @@ class Passes:
         shared: The encoder's weights that may learn.
         seed: What random numbers depend on beside the step: of the run, and of the stage.
         adding: Adds gradients up over several processes.
+        sharding: How the encoder's weights are divided among them, if they are.
     """
 
     model: Model
@@ -87,6 +93,7 @@ class Passes:
     shared: Sequence[Tensor]
     seed: tuple[int, int]
     adding: Adding | None = None
+    sharding: Sharding | None = None
 
     def step(
         self, batches: Sequence[Rows], number: int, done: float, *, measure: bool, wishes: Sequence[bool] = ()
@@ -118,6 +125,13 @@ class Passes:
             return Passed(_means(_numbers(found)), cosines, None, list(wishes))
         return self._added(self.adding, found, cosines, wishes)
 
+    def join(self, optimizer: Optimizer) -> None:
+        """Add gradients up over all processes from now on, if there are several; divided weights add up their own."""
+        if ranks.several():
+            self.sharding = optimizer.sharding
+            whole = {name: weight for name, weight in optimizer.names.items() if name not in optimizer.parts}
+            self.adding = Adding(whole, _from_the_top(self.model, whole))
+
     def close(self) -> None:
         """Leave the weights alone from now on."""
         if self.adding is not None:
@@ -129,16 +143,25 @@ class Passes:
 
     def _losses(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
         """The losses of a batch, or of this process's share of it."""
-        if self.adding is not None:
-            parts = share_out(rows, self.examples.lengths, self.examples.rows, ranks.world())
-            rows = parts[(ranks.rank() + number) % len(parts)]  # so that none has the shortest texts always
-            if not len(rows):
-                return {}
+        if self.adding is None:
+            return self._own_losses(rows, number, done)
+        parts = share_out(rows, self.examples.lengths, self.examples.rows, ranks.world())
+        mine = parts[(ranks.rank() + number) % len(parts)]  # so that none has the shortest texts always
+        if len(mine):
+            return self._own_losses(mine, number, done)
+        # Where weights are divided, running the encoder is an exchange, in which all must take part.
+        return {} if self.sharding is None else self._no_part(rows[:1], number, done)
+
+    def _own_losses(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
+        """The losses of some examples."""
         lessons = self.lessons.of(rows, done) if self.lessons else {}
-        tasks = list(self.weighting.weights)
-        return self.model.loss(
-            *collated(self.model, self.examples, rows.tolist(), tasks, (*self.seed, number)), lessons
-        )
+        tasks, seed = list(self.weighting.weights), (*self.seed, number)
+        return self.model.loss(*collated(self.model, self.examples, rows.tolist(), tasks, seed), lessons)
+
+    def _no_part(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
+        """Run the encoder on an example of the batch, backwards, too, for a loss of 0."""
+        losses = self._own_losses(rows, number, done)
+        return {name: LossSum(0 * loss.total, 0) for name, loss in losses.items()}
 
     def _everywhere(self, losses: Mapping[str, LossSum], rows: Rows) -> dict[str, LossSum]:
         """The losses of all tasks that the whole batch carries, in the order that all processes know."""
@@ -161,6 +184,8 @@ class Passes:
         totals = [loss.total.detach().to(device, torch.float32) for losses in found for loss in losses.values()]
         rest = [float(loss.units) for losses in found for loss in losses.values()] + [float(wish) for wish in wishes]
         sums, gradients = adding.end(torch.cat([torch.stack(totals), torch.tensor(rest, device=device)]))
+        if self.sharding is not None:
+            gradients |= {TRANSFORMER + name: grad for name, grad in self.sharding.gradients().items()}
         each = iter(zip(sums[: len(totals)], sums[len(totals) :], strict=False))
         numbers = [{name: next(each) for name in losses} for losses in found]
         agreed = [count > 0 for count in sums[2 * len(totals) :]]
@@ -181,9 +206,20 @@ def _means(found: Sequence[Mapping[str, tuple[float, float]]]) -> dict[str, floa
     return {name: sum(values) / len(values) for name, values in means.items()}
 
 
-def adding_for(model: Model, optimizer: Optimizer) -> Adding | None:
-    """What adds up the gradients of several processes; nothing in one."""
-    return Adding(optimizer.names, _from_the_top(model, optimizer.names)) if ranks.several() else None
+def chance_losses(model: Model, plan: Plan, tasks: Sequence[str], seed: Sequence[int]) -> dict[str, float]:
+    """For each task the loss per unit of a head that knows nothing, over the first batches that carry it."""
+    model.eval()
+    total: dict[str, float] = {}
+    units: dict[str, float] = {}
+    for rows in plan.epoch(0):
+        wanted = [name for name in tasks if units.get(name, 0) < CHANCE_UNITS]
+        if not wanted:
+            break
+        batch, targets = collated(model, plan.examples, rows.tolist(), wanted, seed)
+        for name, loss in model.chance(batch, targets).items():
+            total[name] = total.get(name, 0.0) + float(loss.total)
+            units[name] = units.get(name, 0) + loss.units
+    return {name: total[name] / units[name] for name in total if units[name] and total[name] > 0}
 
 
 def _from_the_top(model: Model, names: Iterable[str]) -> list[str]:

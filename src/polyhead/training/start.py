@@ -29,6 +29,7 @@ from polyhead.training.alike import launched_recipe, see_alike, see_shared
 from polyhead.training.blocks import BLOCKS
 from polyhead.training.checkpoint import FOLDER, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
+from polyhead.training.dividing import divides, see_divided
 from polyhead.training.facts import run_facts
 from polyhead.training.languages import foreign
 from polyhead.training.learning import see_layers
@@ -177,6 +178,7 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
     """
     recipe = launched_recipe(recipe)
     check_stages(recipe)
+    see_divided(recipe)
     device = device_of(recipe)
     tasks = recipe.make_tasks()
     origin = find_origin(recipe, tasks, folder)
@@ -202,7 +204,8 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
     with recipe.blamed():
         model = Model(encoder, tasks, info)
     origin.hand_on(model)
-    model = model.to(device)
+    if not divides(recipe):  # else each device gets its part of the encoder when a stage begins
+        model = model.to(device)
     notes += origin.notes
     if not origin.from_scratch:
         notes += foreign(datasets, tasks.values(), encoder.tokenizer)
@@ -283,11 +286,11 @@ def _scored(training: Training, who: Watch, lineage: Lineage | None) -> Run:
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    see = who.see
-    measured = {
-        split: measure(model, training.material.gold(split, tasks), names, None if see is None else partial(see, split))
-        for split in ("dev", "test")
-    }
+    measured = {}
+    with training.division.during():
+        for split in ("dev", "test"):
+            see = None if who.see is None else partial(who.see, split)
+            measured[split] = measure(model, training.material.gold(split, tasks), names, see)
     measured = {split: found for split, found in measured.items() if found.scores}
     scores = {split: found.scores for split, found in measured.items()}
     if lineage is not None:
