@@ -17,7 +17,7 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.batch import cut_batches
-from polyhead.nn.pieces import Pieces
+from polyhead.nn.pieces import Ints, Pieces
 from polyhead.nn.precision import choose_precision, find_device
 
 BUDGET = 2048
@@ -44,20 +44,30 @@ def answer(
         sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
     """
     answers: list[dict[str, Prediction]] = [{} for _ in items]
-    for batch in _by_length(model, items, budget):
-        rows = batch.tolist()
-        split = [i for i, row in enumerate(rows) if items[row].words]
-        wanted = {name: split if model.tasks[name].words else list(range(len(rows))) for name in tasks}
-        encoded = model.encoder.collate([items[row] for row in rows]).to(model.encoder.device)
-        for name, given in model.predict(encoded, wanted, sure=sure).items():
-            for i, prediction in zip(wanted[name], given, strict=True):
-                answers[rows[i]][name] = prediction
+    for batch in by_length(model, items, budget):
+        for row, given in zip(batch, answer_batch(model, [items[row] for row in batch], tasks, sure=sure), strict=True):
+            answers[row] = given
     return answers
 
 
-def _by_length(model: Model, items: Sequence[Pieces], budget: int) -> Iterator[np.ndarray]:
+def answer_batch(
+    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, sure: bool = True
+) -> list[dict[str, Prediction]]:
+    """As :func:`answer`, of examples that are encoded at once."""
+    answers: list[dict[str, Prediction]] = [{} for _ in items]
+    split = [i for i, item in enumerate(items) if item.words]
+    wanted = {name: split if model.tasks[name].words else list(range(len(items))) for name in tasks}
+    encoded = model.encoder.collate(items).to(model.encoder.device)
+    for name, given in model.predict(encoded, wanted, sure=sure).items():
+        for i, prediction in zip(wanted[name], given, strict=True):
+            answers[i][name] = prediction
+    return answers
+
+
+def by_length(model: Model, items: Sequence[Pieces], budget: int) -> list[Ints]:
+    """Batches of examples of like length, as places of examples."""
     lengths, rows = model.encoder.measure(items)
-    yield from cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
+    return cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
 
 
 class Annotator:

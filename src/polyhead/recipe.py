@@ -51,6 +51,11 @@ class Recipe(BaseModel):
         default="auto",
         description="Where to train: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1, mps.",
     )
+    sharded: bool = Field(
+        default=False,
+        description="Whether several processes divide the encoder's weights among them (FSDP), for encoders that do "
+        "not fit one device, see scale.md; in one process it changes nothing.",
+    )
     licence: str | None = Field(
         default=None, min_length=1, description="The licence of the trained model, for its card, as apache-2.0."
     )
@@ -111,6 +116,7 @@ class Recipe(BaseModel):
             "seed": self.seed,
             "precision": self.precision,
             "device": self.device,
+            **({"sharded": True} if self.sharded else {}),
             **({} if self.licence is None else {"licence": self.licence}),
             **self._origin(),
             "data": data,

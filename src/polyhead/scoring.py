@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from polyhead.data.example import Example
+from polyhead import ranks
+from polyhead.data.example import Example, Value
 from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import BUDGET, answer
+from polyhead.predict import BUDGET, answer_batch, by_length
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -98,6 +99,8 @@ class Gold:
 def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
     """Score tasks on the datasets that they learn from; a dataset is encoded once for all its tasks.
 
+    Several processes each answer for a share of the examples; the first one scores, and tells the others.
+
     Tasks whose dataset is missing or holds no example of their layer get no scores.
 
     Args:
@@ -108,7 +111,7 @@ def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Score
     found = answered(model, gold, tasks)
     scores = {given.task.name: given.task.score(given.examples, given.predicted) for given in found}
     scores |= {name: _score_blocks(model, model.tasks[name], blocks) for name, blocks in _blocks(gold, tasks)}
-    return {name: scores[name] for name in tasks if name in scores}
+    return ranks.told({name: scores[name] for name in tasks if name in scores})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +155,38 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
         here = [task for task in here if task.annotates and any(task.carries(example) for example in split.examples)]
         if not here:
             continue
-        answers = answer(model, split.items, [task.name for task in here], sure=False)
-        for task in here:
+        answers = _answers(model, split.items, [task.name for task in here])
+        for task in here if ranks.first() else ():
             rows = [i for i, example in enumerate(split.examples) if task.carries(example)]
-            predicted = [answers[i][task.name].value for i in rows]
+            predicted = [answers[i][task.name] for i in rows]
             yield Answered(task, [split.examples[i] for i in rows], predicted)
+
+
+def _answers(model: Model, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
+    """The answers of some tasks for each example, on the first of several processes, which share the work."""
+    batches = by_length(model, items, BUDGET)
+    mine: list[tuple[int, dict[str, Value]]] = []
+    for place, counts in _rounds(model, len(batches)):
+        rows = batches[place].tolist()
+        for row, answers in zip(
+            rows, answer_batch(model, [items[row] for row in rows], tasks, sure=False), strict=True
+        ):
+            if counts:
+                mine.append((row, {name: prediction.value for name, prediction in answers.items()}))
+    out: list[dict[str, Value]] = [{} for _ in items]
+    for found in ranks.gathered(mine):
+        for row, values in found:
+            out[row] = values
+    return out
+
+
+def _rounds(model: Model, batches: int) -> list[tuple[int, bool]]:
+    """Which of so many batches this process does, and whether what comes out counts: where the encoder is divided among
+    processes, all must run it equally often, so that some do a batch that another one does, too."""
+    mine = [(place, True) for place in ranks.parts(batches)]
+    if model.encoder.root is not None and batches:
+        mine += [(0, False)] * (-(-batches // ranks.world()) - len(mine))
+    return mine
 
 
 def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, Sequence[Pieces]]]:
@@ -167,13 +197,19 @@ def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, S
 def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
     """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
     sums: Counter[str] = Counter()
-    lengths, rows = model.encoder.measure(blocks)
+    lengths, heights = model.encoder.measure(blocks)
     lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])
-    for batch in cut_batches(np.arange(len(blocks)), lengths, rows, BUDGET):
-        found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in batch.tolist()]
+    batches = cut_batches(np.arange(len(blocks)), lengths, heights, BUDGET)
+    for place, counts in _rounds(model, len(batches)):
+        rows = batches[place].tolist()
+        found = [task.corrupt(blocks[i], model.encoder.tokenizer, np.random.default_rng(i)) for i in rows]
         encoded = model.encoder.collate([pieces for pieces, _ in found]).to(model.encoder.device)
-        sums.update(model.measure(encoded, task.name, [target for _, target in found]))
-    return task.figures(sums)
+        measured = model.measure(encoded, task.name, [target for _, target in found])
+        if counts:
+            sums.update(measured)
+    names = sorted({name for one in ranks.shared(sorted(sums)) for name in one})
+    totals = ranks.sums([sums[name] for name in names])
+    return task.figures(Counter(dict(zip(names, totals, strict=True))))
 
 
 def mean_score(scores: Scores, tasks: Mapping[str, Task]) -> float | None:

@@ -163,10 +163,14 @@ def show_stages(stages: list[dict[str, Any]], main: Mapping[str, str]) -> None:
 
 
 class Watcher:
-    """Shows a run as it goes: a bar with loss, words per second and time left, and a line for each epoch."""
+    """Shows a run as it goes: a bar with loss, words per second and time left, and a line for each epoch.
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
+    Args:
+        silent: Whether to show nothing after all, in a process that is not the first.
+    """
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=silent)
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),

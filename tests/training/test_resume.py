@@ -22,7 +22,8 @@ import polyhead
 import runs
 from killing import KILLED, Moment
 from polyhead import PolyheadError
-from polyhead.training import checkpoint, start
+from polyhead.training import checkpoint
+from polyhead.training.log import Log
 from polyhead.training.records import EpochEnded, StageEnded
 
 STAGES = """\
@@ -343,7 +344,7 @@ def test_a_line_of_the_log_is_encoded_once(tmp_path: Path, monkeypatch: pytest.M
     lines: list[Any] = []
     dumps = json.dumps
     monkeypatch.setattr(json, "dumps", lambda *a, **k: (lines.append(a[0]), dumps(*a, **k))[1])
-    with start._Log(tmp_path / "log.jsonl", checkpoint.Progress()) as log:
+    with Log(tmp_path / "log.jsonl", checkpoint.Progress()) as log:
         log.write(record)
     (line,) = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
     found = json.loads(line)
@@ -357,8 +358,8 @@ def test_a_line_of_the_log_is_encoded_once(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_disk_that_refuses_the_log(tmp_path: Path) -> None:
     record = StageEnded("joint", 1, 1, stopped_early=False, scores={}, cosines={}, against=[])
-    for act in (lambda log: log.write(record), start._Log.flush, lambda log: log.__exit__(None, None, None)):
-        log = start._Log(tmp_path / "log.jsonl", checkpoint.Progress())
+    for act in (lambda log: log.write(record), Log.flush, lambda log: log.__exit__(None, None, None)):
+        log = Log(tmp_path / "log.jsonl", checkpoint.Progress())
         log.stream.close()
         log.stream = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
         log.stream.write("a line that is still in memory")
@@ -366,7 +367,7 @@ def test_a_disk_that_refuses_the_log(tmp_path: Path) -> None:
             act(log)
         with suppress(OSError):
             log.stream.close()
-    with pytest.raises(ZeroDivisionError), start._Log(tmp_path / "log.jsonl", checkpoint.Progress()) as log:
+    with pytest.raises(ZeroDivisionError), Log(tmp_path / "log.jsonl", checkpoint.Progress()) as log:
         log.stream = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
         log.stream.write("a line that is still in memory")
         _ = 1 / 0  # what went wrong first is what is told

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from polyhead.cli.shared import BestOption, JsonOption, app, check_json, left_of, tell
+from polyhead.cli.shared import BestOption, JsonOption, Stop, app, check_json, left_of, tell
 from polyhead.errors import PolyheadError
+from polyhead.launch import launched
 
 
 @app.command()
@@ -28,8 +29,6 @@ def train(
 
     Example: polyhead train recipe.toml --output runs/first
     """
-    from polyhead.views import Watcher, write_figures
-
     check_json(json_file)
     if resume is not None:
         if recipe is not None or output is not None or seed is not None:
@@ -39,25 +38,41 @@ def train(
         raise PolyheadError("No recipe is given.", remedy="polyhead train RECIPE --output RUN")
     else:
         folder = output or Path("runs") / recipe.stem
+    if launched().world > 1:  # so that whatever is wrong is told by one of them
+        from polyhead import ranks
+
+        with ranks.joined():
+            _train(recipe, folder, seed, json_file)
+    else:
+        _train(recipe, folder, seed, json_file)
+
+
+def _train(recipe: Path | None, folder: Path, seed: int | None, json_file: Path | None) -> None:
+    """Train, or without a recipe go on with a run, and show how it goes; of several processes the first one shows."""
     from polyhead.recipe import load_recipe
     from polyhead.training import resume as go_on
     from polyhead.training import train as start
+    from polyhead.views import Watcher, write_figures
 
+    here = launched()
+    if here.restarts and recipe is not None and (folder / "recipe.toml").exists():
+        recipe = None  # the launcher begins anew, with the same command, what was ended
+        tell(f"started anew by the launcher: going on with {folder}")
     try:
-        with Watcher() as watcher:
-            if resume is not None:
-                run = go_on(folder, watch=watcher, tell=watcher.tell)
+        with Watcher(silent=not here.first) as watcher, Stop() as stop:
+            if recipe is None:
+                run = go_on(folder, watch=watcher, tell=watcher.tell, stop=stop)
             else:
-                assert recipe is not None
                 loaded = load_recipe(recipe)
                 if seed is not None:
                     loaded = loaded.model_copy(update={"seed": seed})
-                run = start(loaded, folder, watch=watcher, tell=watcher.tell)
+                run = start(loaded, folder, watch=watcher, tell=watcher.tell, stop=stop)
     except KeyboardInterrupt as stopped:
         stopped.args = (left_of(folder),)
         raise
-    watcher.finish(run)
-    write_figures(json_file, run.scores)
+    if here.first:
+        watcher.finish(run)
+        write_figures(json_file, run.scores)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from typer.core import TyperGroup
 
 from polyhead.errors import PolyheadError, from_here, refused
 from polyhead.files import check_place
+from polyhead.launch import launched, several
 
 
 class _Commands(TyperGroup):
@@ -35,8 +37,45 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
+        if launched().first:
+            print(f"\nStopped. {from_here(str(stopped))}".rstrip(), file=sys.stderr)
         raise typer.Exit(130) from stopped
+
+
+class Stop:
+    """Ctrl-C, and the signal by which clusters and ``kill`` end a process, as a wish to stop after the next step.
+
+    Only once a run asks for the wish: before that, and at the second time, it is heard at once. Use it as a context
+    manager, around what asks.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.asked = False
+        self.before: dict[int, Any] = {}
+
+    def __call__(self) -> bool:
+        """Whether somebody wants to stop."""
+        self.asked = True
+        return self.wanted
+
+    def _heard(self, _number: int, _frame: object) -> None:
+        if self.wanted or not self.asked:
+            raise KeyboardInterrupt
+        self.wanted = True
+        if launched().first:
+            print("\nStopping after this step. Once more stops at once.", file=sys.stderr)
+
+    def __enter__(self) -> Stop:
+        with suppress(ValueError):  # only the main thread hears signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self.before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
 
 app = typer.Typer(
@@ -95,12 +134,20 @@ def _flushed() -> bool:
 
 
 def _give_up(error: PolyheadError) -> NoReturn:
+    if several():
+        from polyhead.ranks import speaks
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # by which a launcher ends all, before one of them has spoken
+        if not speaks(error):
+            sys.exit(1)
     print(f"error: {from_here(str(error))}", file=sys.stderr)
     sys.exit(1)
 
 
 def tell(note: str) -> None:
     """Show a note, beside what the command is for."""
+    if not launched().first:
+        return
     print(f"note: {from_here(note)}", file=sys.stderr)
 
 

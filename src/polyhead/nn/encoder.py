@@ -53,6 +53,8 @@ class Encoder(nn.Module):
         """The highest level that does not learn, see :meth:`freeze`."""
         self.features: Features | None = None
         """What the frozen layers made of texts that come again."""
+        self.root: Callable[..., Sequence[Tensor]] | None = None
+        """What runs the transformer where its weights are divided among processes (see :mod:`polyhead.nn.sharding`)."""
         self.at_once = 0
         """Pieces that must be encoded at once even if they are more than ``AT_ONCE``: a stage's batch."""
         # A tokenizer that lower-cases takes away what marks names; vectors that start at 0 give it back.
@@ -183,6 +185,8 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch, *, all_layers: bool = False) -> Encoding:
         """Encode a batch, once for all heads; with ``all_layers`` the encoding holds all of them, to be mixed."""
+        if self.root is not None:
+            return Encoding(self.root(partial(self._run, batch, all_layers)), batch)
         kept, slots = self.features, batch.slots
         if kept is None or slots is None or not kept.serve(self.frozen, all_layers=all_layers):
             return Encoding(self.run(self.inputs(batch), all_layers=all_layers), batch)
@@ -192,6 +196,10 @@ class Encoder(nn.Module):
         run = partial(kept.halves.above, all_layers=all_layers)
         above = self.in_parts(run, self.inputs(batch) | {STATES: below[-1]})
         return Encoding([*below, *above] if all_layers else above, batch)
+
+    def _run(self, batch: Batch, all_layers: bool) -> Sequence[Tensor]:
+        """All of a batch at once: processes that share a transformer must run it equally often."""
+        return self._layers(self.inputs(batch), all_layers)
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:
         """What the transformer takes, by its own names."""

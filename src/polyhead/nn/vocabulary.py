@@ -64,6 +64,14 @@ class NarrowEmbedding(nn.Module):
             self.rows.copy_(whole.weight[self.used])
 
 
+def narrowable(transformer: nn.Module) -> str | None:
+    """The name of the weight that :func:`narrow` would narrow; ``None`` if it would leave it as it is."""
+    embedding = transformer.get_input_embeddings()  # type: ignore[operator]
+    if type(embedding) is not nn.Embedding:
+        return None
+    return next(name for name, weight in transformer.named_parameters() if weight is embedding.weight)
+
+
 def narrow(transformer: nn.Module, used: Tensor) -> None:
     """Let a transformer train only these rows of its piece embedding, until :func:`widen`."""
     embedding = transformer.get_input_embeddings()  # type: ignore[operator]

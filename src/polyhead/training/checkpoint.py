@@ -166,8 +166,12 @@ def has_checkpoint(run: Path) -> bool:
     return any(not folder.name.endswith(UNFINISHED) for folder in folders)
 
 
-def load_checkpoint(run: Path) -> Checkpoint | None:
+def load_checkpoint(run: Path, *, clean: bool = True) -> Checkpoint | None:
     """Read the newest checkpoint and set the random state from it.
+
+    Args:
+        run: The run's folder.
+        clean: Whether to clear away what a killed process left half-written.
 
     Returns:
         The checkpoint; ``None`` if there is none yet.
@@ -175,10 +179,12 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
     Raises:
         PolyheadError: The checkpoint is broken.
     """
-    remove_unfinished(run)
-    if (run / FOLDER).is_dir():
-        remove_unfinished(run / FOLDER)
+    if clean:
+        remove_unfinished(run)
+        if (run / FOLDER).is_dir():
+            remove_unfinished(run / FOLDER)
     folders = sorted((run / FOLDER).glob("*")) if (run / FOLDER).is_dir() else []
+    folders = [folder for folder in folders if not folder.name.endswith(UNFINISHED)]
     if not folders:
         return None
     try:

@@ -300,3 +300,7 @@ class Lessons:
                 soft = [[reader[numbers[i]] for i in here] for reader in readers]
                 lessons[name] = Lesson(here, soft, self.share(done), self.spec.temperature, self.scales[name])
         return lessons
+
+    def carried(self, rows: NDArray[np.int64]) -> set[str]:
+        """The tasks that the teachers have labelled some of these examples for."""
+        return {name for name, readers in self.readers.items() if any(row in readers[0] for row in rows.tolist())}

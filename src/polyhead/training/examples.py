@@ -90,6 +90,14 @@ class TrainingSet:
                 targets.append(found.get(name))
         return drawn
 
+    def carried(self, rows: Iterable[int]) -> set[str]:
+        """The tasks that some of these examples have a target for."""
+        numbers = list(map(int, rows))
+        found = {
+            name for name, gold in self.targets.items() if any(gold[i] is not None for i in numbers if i < len(gold))
+        }
+        return found | {name for name, (_, own) in self.blocks.items() if any(i in own for i in numbers)}
+
 
 class Chain(Sequence[Pieces]):
     """Several sequences as one."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from polyhead import ranks
 from polyhead.version import __version__
 
 
@@ -32,6 +33,7 @@ def run_facts(device: torch.device) -> dict[str, Any]:
         "processor": processor(),
         "memory": memory(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "processes": ranks.world(),
         "threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command(sys.argv),

@@ -12,41 +12,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polyhead import ranks
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, Targets
 from polyhead.nn.adapt import attach, detach, plain_weights
 from polyhead.nn.batch import Batch
 from polyhead.nn.layers import EMBEDDINGS
-from polyhead.nn.vocabulary import narrow, widen
+from polyhead.nn.vocabulary import narrow, narrowable, widen
 from polyhead.recipe import Recipe, check_replay, replayed_tasks
 from polyhead.scoring import Scores, main_score, mean_score, score
 from polyhead.stage import Stage
-from polyhead.tasks import LossSum
 from polyhead.training.checkpoint import Best, Checkpoint, Progress, load_best, prune_best, save_best
 from polyhead.training.distil import Lessons, find_teachers, soft_folder, taught_tasks, write_soft_labels
+from polyhead.training.dividing import Division, divides
 from polyhead.training.examples import Taught, TrainingSet
 from polyhead.training.features import features_of
 from polyhead.training.learning import NOTHING, frozen_at, last_frozen
-from polyhead.training.optim import Optimizer
+from polyhead.training.optim import SLOWER, Optimizer, see_small
+from polyhead.training.passes import Passes, chance_losses, collated
 from polyhead.training.plan import Plan
 from polyhead.training.prepare import Material
 from polyhead.training.records import Cosine, EpochEnded, Record, StageEnded, StageStarted, Stepped
-from polyhead.training.weighting import Cosines, make_weighting
+from polyhead.training.weighting import make_weighting
 
 LOST_STEPS = 10
 """So many steps in a row without a finite gradient end a run."""
 
-LARGEST_WEIGHT = 1e6
-"""A weight beyond this after an epoch ends a run."""
-
-CHANCE_UNITS = 200
-"""Over so many words or texts of a task the loss of a head that knows nothing is taken."""
-
 MEASUREMENTS, BACKWARD_PASSES = 40, 20
 """Cosines are measured about 40 times in a stage, but not more often than every 20 steps for each task: each task costs
 a backward pass more, about two thirds of a step, so that this is about 3 % of the time."""
-
-_SLOWER = "Lower learning_rate and head_learning_rate, or raise warmup, in the recipe's stage."
 
 
 class Training:
@@ -85,6 +79,11 @@ class Training:
         self.tell: Callable[[str], object] = lambda _: None
         """Called with each note on what a stage does beside training."""
         self.lessons: Lessons | None = None
+        self.division = Division(model, torch.device(recipe.device), active=divides(recipe))
+        self.wishes: Callable[[], Sequence[bool]] = lambda: ()
+        """Asked at each step for what this process wants all to do after it, such as to stop."""
+        self.agreed: Sequence[bool] = ()
+        """What of it some process wanted at the last step."""
 
     def go_on(self, saved: Checkpoint) -> None:
         """Stand where a checkpoint stands."""
@@ -103,7 +102,8 @@ class Training:
         for number in range(self.progress.stage, len(self.recipe.stages)):
             self._ask_teachers(number)  # of all stages first: what they lack is told before anything is learnt
         if self.known and self.saved is None:
-            self.progress.start = self._score([name for name in self.model.tasks if name in self.known])
+            with self.division.during():
+                self.progress.start = self._score([name for name in self.model.tasks if name in self.known])
         for number in range(self.progress.stage, len(self.recipe.stages)):
             yield from self._stage(self.recipe.stages[number])
 
@@ -136,11 +136,12 @@ class Training:
     def _ask_teachers(self, number: int) -> None:
         """Write the soft labels of a stage, counted from 0, if it has teachers and they are not there yet."""
         spec, labels = self.recipe.stages[number].distil, soft_folder(self.folder, number)
-        if spec is None or labels.is_dir():
+        if spec is None or ranks.told(labels.is_dir()):
             return
         teachers = find_teachers(self.recipe, number, self.model)
         taught = [name for name in self.model.tasks if any(name in teacher.tasks for teacher in teachers)]
-        write_soft_labels(labels, teachers, self._examples(number, taught), spec, self.model)
+        examples = self._examples(number, taught)
+        ranks.once(lambda: write_soft_labels(labels, teachers, examples, spec, self.model))
 
     def _prepare(self, stage: Stage, plan: Plan, tasks: list[str]) -> None:
         """Set up what the stage learns, and how; in the middle of a stage, as it was when it was saved."""
@@ -164,44 +165,39 @@ class Training:
             "of": sum(p.numel() for name, p in weights_of.items() if name not in added),
         }
         only_layers = all(model.tasks[name].annotates for name in tasks)  # else any piece may be asked for
-        if stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers:
+        few = stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers
+        if few and not self.division.active:
             narrow(encoder.transformer, self._pieces_used(plan))
-        self.shared = [p for p in encoder.parameters() if p.requires_grad]
         weights = {name: stage.weights.get(name, model.tasks[name].weight) for name in tasks}
         if stage.normalise == "chance":
-            progress.chance = progress.chance or self._chance(plan, tasks)
+            progress.chance = progress.chance or chance_losses(
+                model, plan, tasks, (self.recipe.seed, progress.stage, progress.step)
+            )
             weights = {name: weight / progress.chance.get(name, 1.0) for name, weight in weights.items()}
         self.weighting = make_weighting(stage.combine, weights, plan.usual)
         self.weighting.begin_epoch(progress.history)
-        self.optimizer = Optimizer(model, stage, plan.steps, self.weighting.others)
+        ranks.spread([*model.parameters(), *model.buffers(), *self.weighting.others.values()])
+        self.division.begin(narrowable(encoder.transformer) if few else None)
+        self.shared = [p for p in encoder.parameters() if p.requires_grad]
+        self.optimizer = Optimizer(model, stage, plan.steps, self.weighting.others, self.division.sharding)
         if self.saved and progress.step:
             self.optimizer.restore(self.saved.optimizer)
         self.saved = None
         self._keep_features(stage, tasks)
-        self.measure_every = stage.cosines
-        if stage.cosines is None:
+        seed = (self.recipe.seed, progress.stage)
+        self.passes = Passes(model, plan.examples, self.weighting, self.lessons, self.shared, seed)
+        self.passes.join(self.optimizer)
+        self.measure_every = 0 if self.division.active else stage.cosines
+        if self.measure_every is None:
             self.measure_every = max(plan.steps // MEASUREMENTS, BACKWARD_PASSES * len(tasks))
 
     def _keep_features(self, stage: Stage, tasks: list[str]) -> None:
         """Compute what frozen layers make of texts, or read it; a stage that began without goes on without."""
-        if self.progress.kept is not False:
-            self.model.encoder.features = features_of(self.model, self.material, stage, tasks, self.tell)
+        if self.progress.kept is not False and not self.division.active:
+            self.model.encoder.features = ranks.in_turn(
+                lambda: features_of(self.model, self.material, stage, tasks, self.tell)
+            )
             self.progress.kept = self.model.encoder.features is not None
-
-    def _chance(self, plan: Plan, tasks: list[str]) -> dict[str, float]:
-        """For each task the loss per unit of a head that knows nothing, over the first batches that carry it."""
-        self.model.eval()
-        total: dict[str, float] = {}
-        units: dict[str, float] = {}
-        for rows in plan.epoch(0):
-            wanted = [name for name in tasks if units.get(name, 0) < CHANCE_UNITS]
-            if not wanted:
-                break
-            batch, targets = self.batch(plan.examples, rows, wanted)
-            for name, loss in self.model.chance(batch, targets).items():
-                total[name] = total.get(name, 0.0) + float(loss.total)
-                units[name] = units.get(name, 0) + loss.units
-        return {name: total[name] / units[name] for name in total if units[name] and total[name] > 0}
 
     def _pieces_used(self, plan: Plan) -> Tensor:
         """The ids of all pieces in the training examples, special ones included, sorted."""
@@ -215,6 +211,7 @@ class Training:
         encoder, progress = self.model.encoder, self.progress
         level = frozen_at(stage, encoder.depth - 1, epoch=progress.epoch, share=progress.step / max(1, steps))
         if level != encoder.frozen:
+            self.division.settle()
             encoder.freeze(level)
 
     def _epoch(self, stage: Stage, plan: Plan) -> Iterator[Stepped]:
@@ -226,67 +223,35 @@ class Training:
             start = time.perf_counter()
             self._freeze(stage, plan.steps)
             batches = epoch[progress.batch : progress.batch + stage.accumulate]
-            words = pieces = 0
-            losses: dict[str, list[float]] = {}
-            cosines: Cosines = {}
             measure = bool(self.measure_every) and (progress.step + 1) % int(self.measure_every or 1) == 0
-            for rows in batches:
-                found, pulls = self._backward(plan.examples, rows, 1 / len(batches), measure=measure)
-                cosines |= pulls
-                for name, loss in found.items():
-                    losses.setdefault(name, []).append(float(loss.total.detach()) / max(1, loss.units))
-                items = [plan.examples.items[row] for row in rows]
-                words += sum(len(item.words) or item.length for item in items)
-                pieces += sum(item.length for item in items)
-            norm = optimizer.step(progress.step)
+            done = progress.step / max(1, optimizer.steps)
+            passed = self.passes.step(batches, progress.step, done, measure=measure, wishes=self.wishes())
+            norm = optimizer.step(progress.step, passed.gradients)
             self._see_that_it_learns(norm)
-            mean = {name: sum(values) / len(values) for name, values in losses.items()}
-            progress.note_step(mean, cosines, batches=len(batches), words=words)
+            self.agreed = passed.agreed
+            items = [plan.examples.items[row] for rows in batches for row in rows]
+            words = sum(len(item.words) or item.length for item in items)
+            pieces = sum(item.length for item in items)
+            progress.note_step(passed.losses, passed.cosines, batches=len(batches), words=words)
             seconds = time.perf_counter() - start
             progress.seconds += seconds
             yield Stepped(
-                stage.name, progress.epoch + 1, progress.step, plan.steps, mean, norm, words, pieces, seconds,
-                cosines,
+                stage.name, progress.epoch + 1, progress.step, plan.steps, passed.losses, norm, words, pieces, seconds,
+                passed.cosines,
             )  # fmt: skip
 
     def _see_that_it_learns(self, norm: float) -> None:
         """A step whose gradient is no number is left out; many in a row mean that nothing will come of the run."""
         self.lost = 0 if math.isfinite(norm) else self.lost + 1
         if self.lost >= LOST_STEPS:
-            raise PolyheadError(f"The gradient has been no number for {self.lost} steps in a row.", remedy=_SLOWER)
-
-    def _see_that_it_stays(self, weights: dict[str, Tensor]) -> None:
-        """No weight of a model that answers is anywhere near this large; one that is no number is larger still."""
-        for name, value in weights.items():
-            largest = float(value.abs().max()) if value.is_floating_point() and value.numel() else 0.0
-            if not largest < LARGEST_WEIGHT:
-                raise PolyheadError(f"The weights have run away: one of {name} is {largest:.3g}.", remedy=_SLOWER)
-
-    def _backward(
-        self, examples: TrainingSet, rows: NDArray[np.int64], scale: float, *, measure: bool
-    ) -> tuple[dict[str, LossSum], Cosines]:
-        """Add the gradients of a batch; returns the tasks' losses, and their cosines if measured."""
-        assert self.optimizer is not None
-        done = self.progress.step / max(1, self.optimizer.steps)
-        lessons = self.lessons.of(rows, done) if self.lessons else {}
-        losses = self.model.loss(*self.batch(examples, rows, list(self.weighting.weights)), lessons)
-        shared = [p for p in self.shared if p.requires_grad]
-        return losses, self.weighting.backward(losses, shared, scale=scale, measure=measure)
+            raise PolyheadError(f"The gradient has been no number for {self.lost} steps in a row.", remedy=SLOWER)
 
     def batch(
         self, examples: TrainingSet, rows: NDArray[np.int64], tasks: Sequence[str]
     ) -> tuple[Batch, dict[str, Targets]]:
         """Some examples of a stage as the encoder takes them, and the gold of these tasks in them."""
-        encoder = self.model.encoder
         seed = (self.recipe.seed, self.progress.stage, self.progress.step)
-        drawn = examples.draw(rows.tolist(), encoder.tokenizer, seed)
-        batch = encoder.collate(drawn.items).to(encoder.device)
-        targets = {}
-        for name in tasks:
-            gold = drawn.targets[name]
-            here = [i for i, target in enumerate(gold) if target is not None]
-            targets[name] = Targets(here, [gold[i] for i in here])
-        return batch, targets
+        return collated(self.model, examples, rows.tolist(), tasks, seed)
 
     def _end_epoch(self, stage: Stage, tasks: list[str]) -> EpochEnded:
         progress = self.progress
@@ -294,7 +259,7 @@ class Training:
         epoch = progress.epoch + 1
         due = epoch % stage.score_every == 0 or epoch == stage.epochs
         with self.optimizer.averaged(self.model) as weights:
-            self._see_that_it_stays(weights)
+            see_small(weights)
             start = time.perf_counter()
             scores = self._score(tasks) if due else {}
             seconds = time.perf_counter() - start
@@ -336,12 +301,13 @@ class Training:
             value = main_score(scores, self.model.tasks[name])
             if name not in progress.tasks or progress.tasks[name].beaten_by(value):
                 improved.append((name, Best(value, stage.name, epoch, file)))
-        if better or improved:
+        if (better or improved) and ranks.first():
             save_best(self.folder, file, weights)
         progress.tasks.update(improved)
         if better and mean is not None:
             progress.mean = Best(mean, stage.name, epoch, file)
-        prune_best(self.folder, progress.files() | self.checkpointed)
+        if ranks.first():
+            prune_best(self.folder, progress.files() | self.checkpointed)
         return better
 
     def _out_of_patience(self, stage: Stage) -> bool:
@@ -350,24 +316,30 @@ class Training:
     def _end_stage(self, stage: Stage) -> StageEnded:
         progress = self.progress
         best = progress.mean if stage.keep == "best" else None
-        if best:
-            kept = load_best(self.folder, best.file)
+        if best:  # the first process has them for all
+            kept = load_best(self.folder, best.file) if ranks.first() else {}
         else:
             assert self.optimizer is not None
             with self.optimizer.averaged(self.model) as weights:
                 kept = {name: value.clone() for name, value in plain_weights(self.model, weights).items()}
+        self.passes.close()
+        self.optimizer = None
+        self.division.end()
         detach(self.model)
         self.model.encoder.features = None
         widen(self.model.encoder.transformer)
         self.model.encoder.freeze(NOTHING)
-        self.model.float().load_state_dict(kept)
+        self.model.float()
+        if ranks.first():
+            self.model.load_state_dict(kept)
+        ranks.spread([*self.model.parameters(), *self.model.buffers()])
         self.model.eval()
-        self.optimizer = None
         learnt = {*self.known, *(name for one in self.recipe.stages[: progress.stage + 1] for name in one.tasks)}
         scores = progress.scored  # those of the epoch kept
         data = self.material.datasets
         if any("dev" in data[self.model.tasks[name].data].splits for name in learnt - set(scores)):
-            scores = self._score([name for name in self.model.tasks if name in learnt])
+            with self.division.during():
+                scores = self._score([name for name in self.model.tasks if name in learnt])
         cosines = {pair: Cosine.of(*sums) for pair, sums in progress.cosines.items()}
         record = StageEnded(
             stage=stage.name,

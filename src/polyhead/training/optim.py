@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from polyhead import ranks
+from polyhead.errors import PolyheadError
 from polyhead.model import TRANSFORMER, Model
 from polyhead.nn.precision import halve_linear_weights
 from polyhead.nn.scratch import RATE_FROM_SCRATCH
+from polyhead.nn.sharding import Sharding
 from polyhead.nn.vocabulary import NarrowEmbedding
 from polyhead.stage import Stage
 
@@ -31,11 +34,32 @@ FOOT = 32
 AVERAGE = "average"
 """What the averaged weights are called in the optimizer's state."""
 
+STEP = "step"
+"""What torch calls the number of a weight's updates there."""
+
 START, OTHER = "start", "other"
 """What the weights that the stage began with, and those beside the model's, are called there."""
 
 AVERAGE_EVERY = 4
 """The steps between two updates of the averaged weights: each goes through all weights, and neighbours are alike."""
+
+LARGEST_WEIGHT = 1e6
+"""A weight beyond this after an epoch ends a run."""
+
+SLOWER = "Lower learning_rate and head_learning_rate, or raise warmup, in the recipe's stage."
+"""What to do where a run runs away."""
+
+
+def see_small(weights: Mapping[str, Tensor]) -> None:
+    """See that no weight has run away: none of a model that answers is anywhere near so large.
+
+    Raises:
+        PolyheadError: One has, or is no number.
+    """
+    for name, value in weights.items():
+        largest = float(value.abs().max()) if value.is_floating_point() and value.numel() else 0.0
+        if not largest < LARGEST_WEIGHT:
+            raise PolyheadError(f"The weights have run away: one of {name} is {largest:.3g}.", remedy=SLOWER)
 
 
 def usual_rate(stage: Stage, width: int, *, untrained: bool, gentle: bool) -> float:
@@ -92,20 +116,31 @@ class Optimizer:
         stage: Rates, decay, clipping and schedule.
         steps: How many steps the stage has.
         others: Weights that learn beside the model's, as fast as heads do.
+        sharding: How the encoder's weights are divided among processes, if they are: each updates its own part.
     """
 
     def __init__(
-        self, model: Model, stage: Stage, steps: int, others: Mapping[str, nn.Parameter] | None = None
+        self,
+        model: Model,
+        stage: Stage,
+        steps: int,
+        others: Mapping[str, nn.Parameter] | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         self.stage = stage
         self.steps = steps
         self.others = dict(others or {})
         self.names = {name: p for name, p in model.named_parameters() if p.requires_grad} | self.others
+        self.sharding = sharding
+        self.parts: dict[str, Tensor] = {}
+        if sharding is not None:
+            self.parts = {TRANSFORMER + name: sharding.part(name) for name in sharding.weights}
         self.masters: dict[str, Tensor] = {}
         if model.precision == "bf16":
-            everything = dict(model.named_parameters())
+            everything = {name: p for name, p in model.named_parameters() if name not in self.parts}
             before = {name: p.detach().clone() for name, p in everything.items()}
-            halve_linear_weights(model)
+            for module in [model] if sharding is None else [model.heads, model.mixes]:
+                halve_linear_weights(module)
             self.masters = {name: before[name] for name, p in everything.items() if p.dtype != torch.float32}
         spared = {id(module.rows) for module in model.modules() if isinstance(module, NarrowEmbedding)}
         self.averages: dict[str, Tensor] = {}
@@ -118,7 +153,7 @@ class Optimizer:
         highest = _highest_rates(model, stage, self.names)
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for name, p in self.names.items():
-            decayed = p.dim() > 1 and id(p) not in spared
+            decayed = p.dim() > 1 and id(p) not in spared and not (sharding and name == sharding.spared)
             groups.setdefault((highest[name], decayed), []).append(self._updated(name))
         self.rates = {name: rate for name, rate in highest.items() if name in self.starts}
         self.adamw = torch.optim.AdamW(
@@ -129,15 +164,23 @@ class Optimizer:
             fused=True,
         )
 
-    def step(self, number: int) -> float:
-        """Update the weights from their gradients, which are then cleared; returns the gradient's length."""
+    def step(self, number: int, gradients: Mapping[str, Tensor] | None = None) -> float:
+        """Update the weights from their gradients, which are then cleared.
+
+        Args:
+            number: The step, from 0.
+            gradients: By the weights' names, if they are not those that the weights themselves have.
+
+        Returns:
+            The gradient's length.
+        """
         learning = {name: master for name, master in self.masters.items() if name in self.names}
-        for name, master in learning.items():
-            grad = self.names[name].grad
-            master.grad = None if grad is None else grad.float()
-        updated = [self._updated(name) for name in self.names]
-        grads = [p.grad for p in updated if p.grad is not None]
-        norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))))
+        if gradients is None:
+            gradients = {name: p.grad for name, p in self.names.items() if p.grad is not None}
+        grads = [grad.to(self._updated(name).dtype) for name, grad in gradients.items()]
+        for name, grad in zip(gradients, grads, strict=True):
+            self._updated(name).grad = grad
+        norm = self._length(list(gradients), torch.stack(torch._foreach_norm(grads)))
         # The fused kernel divides by this as it goes, so clipping costs no pass of its own.
         self.adamw.grad_scale = torch.tensor(max(1.0, norm / self.stage.clip), device=grads[0].device)  # type: ignore[attr-defined]
         self.adamw.found_inf = torch.tensor(0.0 if math.isfinite(norm) else 1.0, device=grads[0].device)  # type: ignore[attr-defined]
@@ -147,7 +190,7 @@ class Optimizer:
         self.adamw.step()
         with torch.no_grad():
             for name, start in self.starts.items():
-                if self.names[name].grad is not None and math.isfinite(norm):
+                if name in gradients and math.isfinite(norm):
                     self._updated(name).lerp_(start, min(1.0, self.rates[name] * factor * self.stage.l2_sp))
             for name, master in learning.items():
                 self.names[name].copy_(master)
@@ -156,6 +199,14 @@ class Optimizer:
         if (number + 1) % self.average_every == 0:
             self._average((number + 1) // self.average_every)
         return norm
+
+    def _length(self, names: Sequence[str], lengths: Tensor) -> float:
+        """The length of the whole gradient, from those of its weights, or of this process's parts of them."""
+        if not self.parts:
+            return float(torch.linalg.vector_norm(lengths))
+        divided = torch.tensor([name in self.parts for name in names], device=lengths.device)
+        inner = ranks.add((lengths.square() * divided).sum())
+        return math.sqrt(float(inner + (lengths.square() * ~divided).sum()))
 
     def _average(self, update: int) -> None:
         """Move the averages towards the weights: over a share of the steps so far, so that the start is forgotten."""
@@ -175,14 +226,16 @@ class Optimizer:
             yield self.full_weights(model)
             return
         with torch.no_grad():
-            own = {name: p.detach().clone() for name, p in self.names.items()}
+            own = {name: self._held(name).detach().clone() for name in self.names}
             for name, average in self.averages.items():
-                self.names[name].copy_(average)
+                self._held(name).copy_(average)
             try:
-                yield {n: self.averages.get(n, self.masters.get(n, v)) for n, v in model.state_dict().items()}
+                yield self._whole(model, self.averages)
             finally:
                 for name, value in own.items():
-                    self.names[name].copy_(value)
+                    self._held(name).copy_(value)
+                if self.sharding is not None:
+                    self.sharding.settle()
 
     def clear(self) -> None:
         """Forget gradients."""
@@ -197,14 +250,20 @@ class Optimizer:
                 out[f"{key}/{name}"] = value
         out |= {f"{START}/{name}": value for name, value in self.starts.items()}
         out |= {f"{OTHER}/{name}": value.detach() for name, value in self.others.items()}
-        return out | {f"{AVERAGE}/{name}": value for name, value in self.averages.items()}
+        out |= {f"{AVERAGE}/{name}": value for name, value in self.averages.items()}
+        for key, value in out.items() if self.sharding is not None else ():
+            name = key.partition("/")[2]
+            if name in self.parts and not key.startswith(STEP):
+                assert self.sharding is not None
+                out[key] = self.sharding.whole_of(name.removeprefix(TRANSFORMER), value)
+        return out
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made."""
         for key, value in state.items():
             kind, _, name = key.partition("/")
             updated = self._updated(name)
-            own = value.to(updated.device, copy=True)
+            own = value.to(updated.device, copy=True) if kind == STEP else self._part(name, value)
             if kind == AVERAGE:
                 self.averages[name] = own
             elif kind == START:
@@ -216,11 +275,37 @@ class Optimizer:
                 self.adamw.state[updated][kind] = own
 
     def full_weights(self, model: nn.Module) -> dict[str, Tensor]:
-        """The model's weights in full precision, by name."""
-        return {name: self.masters.get(name, value) for name, value in model.state_dict().items()}
+        """The model's weights in full precision, by name; where they are divided, on the first process alone."""
+        return self._whole(model, {})
+
+    def _whole(self, model: nn.Module, instead: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All weights in full precision, some of them replaced."""
+        if self.sharding is None:
+            return {n: instead.get(n, self.masters.get(n, value)) for n, value in model.state_dict().items()}
+        self.sharding.settle()
+        found: dict[str, Tensor] = {}
+        for name, value in model.state_dict().items():
+            inner = name.removeprefix(TRANSFORMER)
+            if name not in self.parts:
+                found[name] = instead.get(name, self.masters.get(name, value))
+            elif name in instead:
+                found[name] = self.sharding.whole_of(inner, instead[name])
+            else:
+                found[name] = self.sharding.whole(inner)
+        return found if ranks.first() else {}
+
+    def _part(self, name: str, value: Tensor) -> Tensor:
+        """What this process keeps of something of a weight's shape."""
+        if self.sharding is not None and name in self.parts:
+            return self.sharding.part_of(name.removeprefix(TRANSFORMER), value)
+        return value.to(self._updated(name).device, copy=True)
+
+    def _held(self, name: str) -> Tensor:
+        """What the model computes with of a weight, here."""
+        return self.parts.get(name, self.names[name])
 
     def _updated(self, name: str) -> Tensor:
-        return self.masters.get(name, self.names[name])
+        return self.masters.get(name, self._held(name))
 
 
 def _highest_rates(model: Model, stage: Stage, names: Iterable[str]) -> dict[str, float]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,17 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from polyhead import ranks
 from polyhead.data import Dataset, DataSpec, Example, load_dataset, stream_dataset
 from polyhead.data.dataset import SPLITS
 from polyhead.data.example import KIND_NAMES
 from polyhead.data.stream import Stream
 from polyhead.errors import PolyheadError, nearest
+from polyhead.launch import wishes
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import Pieces
 from polyhead.nn.precision import find_device
 from polyhead.recipe import Recipe
 from polyhead.scoring import Gold
-from polyhead.tasks import Task
+from polyhead.tasks import Packing, Task
 from polyhead.training.blocks import LAYOUT, Blocks, write
 from polyhead.training.examples import Chain, OwnBlocks, Reader, Taught, TrainingSet
 from polyhead.training.learning import see_extras
@@ -51,13 +55,38 @@ def check_stages(recipe: Recipe) -> None:
 
 
 def device_of(recipe: Recipe) -> torch.device:
-    """The device that a recipe names.
+    """The device that a recipe names; of several processes each has its own GPU, which it calls ``cuda``.
 
     Raises:
-        PolyheadError: It is not to be had here.
+        PolyheadError: It is not to be had here, or several processes would share one GPU.
     """
     with recipe.blamed():
-        return find_device(recipe.device)
+        device = find_device("cpu" if wishes().cpu and recipe.device == "auto" else recipe.device)
+        if ranks.several() and device.type != "cpu":
+            _see_own_gpu(device, recipe.device)
+    return device
+
+
+def _see_own_gpu(device: torch.device, name: str) -> None:
+    """See that each process has a GPU of its own."""
+    if device.type != "cuda":
+        raise PolyheadError(
+            f"device = {name!r}: several processes train on GPUs of NVIDIA or AMD, or on CPUs.",
+            remedy='Take device = "cpu", or one process.',
+        )
+    if device.index is not None:
+        raise PolyheadError(
+            f"device = {name!r} is one GPU, but there are {ranks.world()} processes.",
+            remedy='Take device = "auto": each process then has its own.',
+        )
+    mine = str(getattr(torch.cuda.get_device_properties(device), "uuid", torch.cuda.current_device()))
+    everyone = ranks.shared((socket.gethostname(), mine))
+    host, shared = Counter(everyone).most_common(1)[0]
+    if shared > 1:
+        raise PolyheadError(
+            f"{shared} processes on {host[0]} would share one GPU.",
+            remedy="Start as many processes on each machine as it has GPUs: --nproc-per-node, or --num_processes.",
+        )
 
 
 def load_datasets(recipe: Recipe, tasks: Mapping[str, Task], splits: Sequence[str]) -> dict[str, Dataset]:
@@ -306,9 +335,15 @@ class Material:
         if packing.vocabulary is not None:
             facts += [packing.vocabulary.tokenizer.to_str(), packing.longest]
         folder = self._folder / hashlib.sha256(repr(facts).encode()).hexdigest()[:20]
-        if not folder.is_dir():
-            write(dataset.splits[split], tokenizer, folder, packing)
+        if self.folder is None:  # of this process alone
+            self._write(dataset.splits[split], folder, packing)
+        else:
+            ranks.once(lambda: self._write(dataset.splits[split], folder, packing))
         return replace(Blocks.open(folder), code=tokenizer.code_of(dataset.spec.language_code))
+
+    def _write(self, texts: Sequence[Example], folder: Path, packing: Packing) -> None:
+        if not folder.is_dir():
+            write(texts, self.encoder.tokenizer, folder, packing)
 
     @cached_property
     def _folder(self) -> Path:

@@ -119,3 +119,49 @@ def _cut(
     for chunk in np.split(order, np.flatnonzero(np.diff(ends)) + 1):
         batches += cut_batches(chunk[np.argsort(lengths[chunk], kind="stable")], lengths, rows, budget)
     return batches
+
+
+def share_out(
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], heights: NDArray[np.int64], parts: int
+) -> list[NDArray[np.int64]]:
+    """Cut a batch into parts for several processes, so that the largest has as few pieces as can be, filling included.
+
+    Nothing comes twice and nothing is left out; where there are fewer examples than parts, some parts are empty. A part
+    is a stretch of the batch, whose examples are sorted by length, so that little of it is filling.
+
+    Args:
+        rows: The batch: examples of rising length.
+        lengths: For each example the length of its longest row, in pieces.
+        heights: For each example its number of rows.
+        parts: How many.
+    """
+    longest = np.maximum.accumulate(lengths[rows])  # (examples,)
+    ends = np.cumsum(heights[rows])
+    sizes = longest * heights[rows]
+    low = max(int(sizes.max()), -(-int(sizes.sum()) // parts))  # no way of cutting has less in its largest part
+    high = int(longest[-1] * ends[-1])
+    best = _stretches(longest, ends, high, parts)
+    while low < high - low // 100:  # a hundredth more or less is not worth the search
+        middle = min((low + high) // 2, low + low // 8)
+        found = _stretches(longest, ends, middle, parts)
+        if found is None:
+            low = middle + 1
+        else:
+            best, high = found, middle
+    assert best is not None, "one stretch holds the whole batch"
+    bounds = [0, *best]
+    return [rows[start:end] for start, end in pairwise(bounds)] + [rows[:0]] * (parts + 1 - len(bounds))
+
+
+def _stretches(longest: NDArray[np.int64], ends: NDArray[np.int64], budget: int, parts: int) -> list[int] | None:
+    """Where to end stretches of at most so many pieces; ``None`` if they are more than ``parts``."""
+    bounds: list[int] = []
+    start = done = 0
+    while start < len(ends):
+        if len(bounds) == parts:
+            return None
+        sizes = longest[start:] * (ends[start:] - done)  # of a stretch that ends with each example
+        start += max(1, int(np.searchsorted(sizes, budget, side="right")))
+        done = int(ends[start - 1])
+        bounds.append(start)
+    return bounds

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 
+from polyhead import ranks
 from polyhead.data import Dataset, DataSpec, format_of
 from polyhead.data.dataset import SPLITS
 from polyhead.errors import PolyheadError
@@ -28,27 +25,22 @@ from polyhead.nn.precision import choose_precision
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import measure
 from polyhead.tasks import Task
+from polyhead.training.alike import launched_recipe, see_alike, see_shared
 from polyhead.training.blocks import BLOCKS
-from polyhead.training.checkpoint import FOLDER, Progress, load_checkpoint, prune_best, save_checkpoint
+from polyhead.training.checkpoint import FOLDER, load_checkpoint, prune_best, save_checkpoint
 from polyhead.training.distil import remove_soft_labels, see_same, see_teachers
+from polyhead.training.dividing import divides, see_divided
 from polyhead.training.facts import run_facts
 from polyhead.training.languages import foreign
 from polyhead.training.learning import see_layers
 from polyhead.training.lineage import Lineage, carried, start_facts
+from polyhead.training.log import Log
 from polyhead.training.loop import Training
 from polyhead.training.optim import usual_rate
 from polyhead.training.origin import KEPT, find_origin
 from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
-from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
+from polyhead.training.records import Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import BEGIN, INTERVALS, STAGES, Run, write_card, write_intervals
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-LOG_EVERY = 20
-"""Steps between two lines of the log."""
 
 CHECKPOINT_SECONDS = 120.0
 """Seconds between two checkpoints; a kill costs at most this much work."""
@@ -58,6 +50,21 @@ def _ignore(_said: object) -> None:
     """Nobody watches."""
 
 
+def _never() -> bool:
+    """Nobody stops it."""
+    return False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who follows a run; see :func:`train`."""
+
+    watch: Callable[[Record], object]
+    see: Callable[[str, Answered], object] | None
+    stop: Callable[[], bool]
+    checkpoint_seconds: float
+
+
 def train(
     recipe: Recipe | str | Path,
     output: str | Path,
@@ -65,35 +72,48 @@ def train(
     watch: Callable[[Record], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
     see: Callable[[str, Answered], object] | None = None,
+    stop: Callable[[], bool] = _never,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
-    """Train from a recipe into a new folder.
+    """Train from a recipe into a new folder; where a launcher has started several processes, all of them together.
 
     Args:
         recipe: A recipe or its file.
-        output: The run's folder; must be new or empty.
-        watch: Called with every record of the training loop.
+        output: The run's folder; must be new or empty. Several machines must share it.
+        watch: Called with every record of the training loop. Of several processes the first one alone watches, tells,
+            sees and writes.
         tell: Called with each note on the data.
         see: Called with a split and what the finished model answered there, for each task, before scores are written.
+        stop: Asked after each step whether to end there, with a checkpoint.
         checkpoint_seconds: Seconds between two checkpoints.
 
     Raises:
-        PolyheadError: The recipe or the data is wrong, or the folder is taken.
+        PolyheadError: The recipe or the data is wrong, the folder is taken, or another process has ended.
+        KeyboardInterrupt: ``stop`` said so, to some process; the run can be gone on with.
     """
-    recipe = named_stages(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
-    folder = Path(output)
+    with ranks.joined():
+        recipe = named_stages(recipe) if isinstance(recipe, Recipe) else load_recipe(recipe)
+        folder = Path(output)
+        tell = tell if ranks.first() else _ignore
+        ranks.once(lambda: _see_room(folder))
+        keep_freed_memory()
+        training, facts = set_up(recipe, folder, tell)
+        training.tell = tell
+        if ranks.first():
+            write_json(folder / "run.json", facts)
+            write_text(folder / "recipe.toml", training.recipe.to_toml())
+        see_shared(folder)
+        return _finish(training, Watch(watch, see, stop, checkpoint_seconds))
+
+
+def _see_room(folder: Path) -> None:
+    """See that a folder can take a new run."""
     check_place(folder, folder=True)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         remedy = "Choose another folder, or delete it."
         if (folder / "recipe.toml").exists():
             remedy = f"Choose another folder, delete it, or go on with it: polyhead train --resume {folder}"
         raise PolyheadError(f"The output folder {str(folder)!r} is not empty.", remedy=remedy)
-    keep_freed_memory()
-    training, facts = set_up(recipe, folder, tell)
-    training.tell = tell
-    write_json(folder / "run.json", facts)
-    write_text(folder / "recipe.toml", training.recipe.to_toml())
-    return _finish(training, watch, checkpoint_seconds, see)
 
 
 def resume(
@@ -102,40 +122,52 @@ def resume(
     watch: Callable[[Record], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
     see: Callable[[str, Answered], object] | None = None,
+    stop: Callable[[], bool] = _never,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Run:
-    """Go on with a run that was ended before its end. On a CPU the weights come out as if it never had been.
+    """Go on with a run that was ended before its end, with as many processes as there are now; arguments as for
+    :func:`train`. On CPUs, and with as many processes as before, the weights come out as if it never had been ended.
 
     Raises:
-        PolyheadError: There is no run, it is damaged, or its data has changed.
+        PolyheadError: There is no run, it is damaged, its data has changed, or another process has ended.
+        KeyboardInterrupt: As from :func:`train`.
     """
     folder = Path(folder)
-    if (folder / "scores.json").exists():
-        _remove_checkpoints(folder)
-        tell("The run is finished; there is nothing to do.")
-        return Run.open(folder)
-    if not (folder / "recipe.toml").exists() or not (folder / "run.json").exists():
-        raise PolyheadError(
-            f"There is no run to go on with in {str(folder)!r}.", remedy="Start one: polyhead train RECIPE --output RUN"
-        )
-    keep_freed_memory()
-    before = read_json(folder / "run.json", "threads", "fingerprints")
-    torch.set_num_threads(before["threads"])
-    training, facts = set_up(load_recipe(folder / "recipe.toml"), folder, tell)
-    for name, fingerprint in before["fingerprints"].items():
-        if facts["fingerprints"].get(name) != fingerprint:
-            spec = training.recipe.data[name]
+    with ranks.joined():
+        tell = tell if ranks.first() else _ignore
+        if ranks.told((folder / "scores.json").exists()):
+            if ranks.first():
+                _remove_checkpoints(folder)
+            tell("The run is finished; there is nothing to do.")
+            return Run.open(folder)
+        if not (folder / "recipe.toml").exists() or not (folder / "run.json").exists():
+            raise PolyheadError(
+                f"There is no run to go on with in {str(folder)!r}.",
+                remedy="Start one: polyhead train RECIPE --output RUN",
+            )
+        keep_freed_memory()
+        before = read_json(folder / "run.json", "threads", "fingerprints")
+        if before.get("processes", 1) == ranks.world():
+            torch.set_num_threads(before["threads"])
+        training, facts = set_up(load_recipe(folder / "recipe.toml"), folder, tell)
+        _see_same_data(training.recipe, before["fingerprints"], facts["fingerprints"])
+        see_same(before.get("teachers", {}), facts["teachers"])
+        saved = ranks.in_turn(lambda: load_checkpoint(folder, clean=ranks.first()))
+        if saved is not None:
+            training.go_on(saved)
+        training.tell = tell
+        return _finish(training, Watch(watch, see, stop, checkpoint_seconds))
+
+
+def _see_same_data(recipe: Recipe, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    for name, fingerprint in before.items():
+        if now.get(name) != fingerprint:
+            spec = recipe.data[name]
             files = ", ".join(file for split in SPLITS for file in spec.files(split))
             raise PolyheadError(
                 f"The files of data.{name} are not those that the run started with: {files}.",
                 remedy="Put them back, or start a new run.",
             )
-    see_same(before.get("teachers", {}), facts["teachers"])
-    saved = load_checkpoint(folder)
-    if saved is not None:
-        training.go_on(saved)
-    training.tell = tell
-    return _finish(training, watch, checkpoint_seconds, see)
 
 
 def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple[Training, dict[str, Any]]:
@@ -144,14 +176,16 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
     Raises:
         PolyheadError: The recipe or the data is wrong.
     """
+    recipe = launched_recipe(recipe)
     check_stages(recipe)
+    see_divided(recipe)
     device = device_of(recipe)
     tasks = recipe.make_tasks()
     origin = find_origin(recipe, tasks, folder)
     with recipe.blamed():
         datasets = load_datasets(recipe, tasks, SPLITS)
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
-    precision = choose_precision(device) if recipe.precision == "auto" else recipe.precision
+    precision = ranks.told(choose_precision(device) if recipe.precision == "auto" else recipe.precision)
     encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
@@ -170,7 +204,8 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
     with recipe.blamed():
         model = Model(encoder, tasks, info)
     origin.hand_on(model)
-    model = model.to(device)
+    if not divides(recipe):  # else each device gets its part of the encoder when a stage begins
+        model = model.to(device)
     notes += origin.notes
     if not origin.from_scratch:
         notes += foreign(datasets, tasks.values(), encoder.tokenizer)
@@ -190,51 +225,83 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
         "notes": notes + said,
     }
     training = Training(recipe, model, Material(encoder, datasets, folder / BLOCKS), folder, list(origin.earlier))
-    origin.keep(folder, encoder)
+    see_alike(recipe, model, facts)
+    if ranks.first():
+        origin.keep(folder, encoder)
     return training, facts
 
 
-def _finish(
-    training: Training,
-    watch: Callable[[Record], object],
-    checkpoint_seconds: float,
-    see: Callable[[str, Answered], object] | None,
-) -> Run:
+def _finish(training: Training, who: Watch) -> Run:
     folder, progress = training.folder, training.progress
-    lineage = Lineage(folder, training.recipe, training.model, training.material.datasets)
-    saved = time.monotonic()
-    with _Log(folder / "log.jsonl", progress) as log:
+    with Log(folder / "log.jsonl", progress) if ranks.first() else nullcontext() as log:
+        lineage = Lineage(folder, training.recipe, training.model, training.material.datasets) if log else None
+        saved = time.monotonic()
+
+        def wishes() -> tuple[bool, bool]:
+            return who.stop(), ranks.first() and time.monotonic() - saved >= who.checkpoint_seconds
+
+        training.wishes = wishes
         for record in training.records():
-            log.write(record)
-            watch(record)
-            if isinstance(record, StageEnded):
-                lineage.note()
-                training.model.save(folder / "model")
-                write_json(folder / BEST / "tasks.json", {name: asdict(b) for name, b in progress.tasks.items()})
-            due = time.monotonic() - saved >= checkpoint_seconds
-            if isinstance(record, StageEnded) or (due and isinstance(record, Stepped | EpochEnded)):
-                log.flush()
-                optimizer = training.optimizer.state() if training.optimizer else {}
-                save_checkpoint(folder, progress, training.weights(), optimizer)
-                training.checkpointed = progress.files()
+            if log is not None and lineage is not None:
+                log.write(record)
+                who.watch(record)
+                if isinstance(record, StageEnded):
+                    lineage.note()
+                    training.model.save(folder / "model")
+                    write_json(folder / BEST / "tasks.json", {name: asdict(b) for name, b in progress.tasks.items()})
+            stop, due = _agreed(training, record)
+            if due:
+                _save(training, log)
                 saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+    return _scored(training, who, lineage)
+
+
+def _agreed(training: Training, record: Record) -> tuple[bool, bool]:
+    """Whether to end after a record, and whether to save; all processes decide alike."""
+    if isinstance(record, StageStarted):
+        return False, False
+    if ranks.several():
+        asked = training.agreed if isinstance(record, Stepped) else [n > 0 for n in ranks.sums(training.wishes())]
+    else:
+        asked = training.wishes()
+    stop, due = asked
+    return stop, due or stop or isinstance(record, StageEnded)
+
+
+def _save(training: Training, log: Log | None) -> None:
+    """Write a checkpoint; ``log`` is there on the first process alone."""
+    optimizer = training.optimizer.state() if training.optimizer else {}
+    weights = training.weights()
+    if log is not None:
+        log.flush()
+        save_checkpoint(training.folder, training.progress, weights, optimizer)
+    training.checkpointed = training.progress.files()
+
+
+def _scored(training: Training, who: Watch, lineage: Lineage | None) -> Run:
+    """Score the finished model, and write what is left to write; ``lineage`` is there on the first process alone."""
+    folder, progress = training.folder, training.progress
     model = training.model.eval()
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
-    measured = {
-        split: measure(model, training.material.gold(split, tasks), names, None if see is None else partial(see, split))
-        for split in ("dev", "test")
-    }
+    measured = {}
+    with training.division.during():
+        for split in ("dev", "test"):
+            see = None if who.see is None else partial(who.see, split)
+            measured[split] = measure(model, training.material.gold(split, tasks), names, see)
     measured = {split: found for split, found in measured.items() if found.scores}
-    prune_best(folder, progress.files())
-    lineage.note()
-    write_card(folder, folder / "model", model, measured)
     scores = {split: found.scores for split, found in measured.items()}
-    write_intervals(folder / INTERVALS, measured)
-    write_json(folder / STAGES, {"stages": _stages(training)})
-    write_json(folder / "scores.json", scores)
-    _remove_checkpoints(folder)
-    return Run(folder, scores)
+    if lineage is not None:
+        prune_best(folder, progress.files())
+        lineage.note()
+        write_card(folder, folder / "model", model, measured)
+        write_intervals(folder / INTERVALS, measured)
+        write_json(folder / STAGES, {"stages": _stages(training)})
+        write_json(folder / "scores.json", scores)
+        _remove_checkpoints(folder)
+    return Run(folder, ranks.told(scores))
 
 
 def _stages(training: Training) -> list[dict[str, Any]]:
@@ -243,73 +310,6 @@ def _stages(training: Training) -> list[dict[str, Any]]:
     begin = [{"stage": BEGIN, "tasks": [], "scores": progress.start}] if progress.start else []
     stages = zip(training.recipe.stages, progress.stages, strict=True)
     return begin + [{"stage": stage.name, "tasks": stage.tasks, "scores": scores} for stage, scores in stages]
-
-
-class _Log:
-    """The log in JSON lines. What a killed run wrote after its last checkpoint is cut off, to be written again."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.progress = progress
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.stream = path.open("a", encoding="utf-8", newline="\n")
-        self._claim(path.parent)
-        os.truncate(path, min(progress.log, path.stat().st_size))
-
-    def _claim(self, run: Path) -> None:
-        """Hold the run for this process; the system lets go when the process ends, however it ends."""
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.stream.close()
-            raise PolyheadError(
-                f"Another process is training the run {str(run)!r}.", remedy="Wait for it, or end it first."
-            ) from error
-        except OSError:  # some network file systems know no locks
-            return
-
-    def write(self, record: Record) -> None:
-        """One line; of steps only every twentieth and the last, and of a stage gone on with none: it has begun."""
-        if isinstance(record, Stepped) and record.step % LOG_EVERY and record.step != record.steps:
-            return
-        if isinstance(record, StageStarted) and record.done:
-            return
-        line = {"record": type(record).__name__, "time": round(time.time(), 3), **asdict(record)}
-        with self._refusals():
-            self.stream.write(json.dumps(_without_nan(line), allow_nan=False) + "\n")
-            self.stream.flush()  # for whoever follows it
-
-    def flush(self) -> None:
-        """Hand the log to the system and note its length."""
-        with self._refusals():
-            self.stream.flush()
-            self.progress.log = self.stream.tell()
-
-    def __enter__(self) -> _Log:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError) if error else self._refusals():  # the first error says more than one from closing
-            self.stream.close()
-
-    @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise PolyheadError(f"Cannot write the log: {error.strerror}.", file=self.stream.name) from error
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_checkpoints(folder: Path) -> None:

@@ -9,6 +9,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from polyhead import ranks
 from polyhead.tasks import LossSum
 from polyhead.training.conflicts import AGGREGATORS, make_aggregator
 
@@ -56,7 +57,8 @@ class Weighting:
         """Add the gradients of a batch to those of all weights.
 
         Args:
-            losses: Of the tasks that some example of the batch carries; at least one.
+            losses: Of the tasks that some example of the batch carries; at least one. Several processes name the same
+                tasks, each with the loss of its own share, which is a number without a gradient where it has no part.
             shared: The weights that tasks have in common and that learn.
             scale: What the whole is multiplied with.
             measure: Whether to take the cosines between tasks, which costs a backward pass for each further task.
@@ -67,12 +69,15 @@ class Weighting:
         """
         terms = {name: scale * term for name, term in self.terms(losses).items()}
         if len(terms) > 1 and shared and self.joins:
-            rows = _gradients(list(terms.values()), shared)
-            _add_gradient(shared, self.join(rows))
+            rows = ranks.added_on_first(_gradients(list(terms.values()), shared))
+            if ranks.first():  # the others get it with the heads' gradients, when these are added up
+                _add_gradient(shared, self.join(rows))
         elif len(terms) > 1 and shared and measure:
-            rows = _sampled_gradients(list(terms.values()), shared)
+            rows = ranks.added_on_first(_sampled_gradients(list(terms.values()), shared))
         else:
-            sum(terms.values(), start=torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+            whole = sum(terms.values(), start=torch.zeros(()))
+            if whole.requires_grad:
+                whole.backward()  # type: ignore[no-untyped-call]
             return {}
         return _cosines(list(terms), rows) if measure else {}
 
@@ -172,6 +177,8 @@ def _gradients(terms: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
     for row, term in zip(rows, terms, strict=True):
         for weight in shared:
             weight.grad = None
+        if not term.requires_grad:
+            continue
         term.backward(retain_graph=term is not terms[-1])  # type: ignore[no-untyped-call]
         start = 0
         for weight in shared:
@@ -198,7 +205,8 @@ def _sampled_gradients(terms: Sequence[Tensor], shared: Sequence[Tensor]) -> Ten
 
     rows, before = [], sample()
     for number, term in enumerate(terms):
-        term.backward(retain_graph=number < len(terms) - 1)  # type: ignore[no-untyped-call]
+        if term.requires_grad:
+            term.backward(retain_graph=number < len(terms) - 1)  # type: ignore[no-untyped-call]
         after = sample()
         rows.append(after - before)
         before = after
