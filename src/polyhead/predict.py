@@ -137,6 +137,11 @@ class Annotator:
         """The tasks whose answers are not for a text as a whole, but for its words or sentences; texts are joined."""
         return [name for name in self._rest if name not in self.writers]
 
+    @property
+    def about_sentences(self) -> list[str]:
+        """The tasks that answer for each sentence of a raw text, and not for the whole."""
+        return list(self._rest)
+
     def __call__(self, text: str) -> Doc:
         """Every head's answer for a raw text.
 
