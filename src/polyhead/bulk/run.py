@@ -70,7 +70,7 @@ def predict_folder(
     inputs, notes = inputs_of(source.resolve(), from_format)
     wanted = output_format(to_format, None)
     check_columns([one.kind for one in inputs], how.text, how.pair)
-    how = replace(how, precision=_earlier_precision(output))
+    how = replace(how, precision=how.precision or _earlier_precision(output))
     annotator = opened_model(load(how.run, best=how.best, precision=how.precision), how.task, how.search)
     targets = _targets(annotator, how, inputs, wanted, output)
     names = output_names(inputs, targets)

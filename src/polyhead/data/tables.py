@@ -109,8 +109,8 @@ def read_parquet(
 ) -> Iterator[Example]:
     """Each row of a Parquet file, streamed by batches of rows; an example's ``line`` is its row, counted from 1.
 
-    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names. Groups of
-    rows before the one with row ``first``, counted from 0, are not read.
+    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names. The ``first``
+    rows are left out.
 
     Raises:
         PolyheadError: The file is not Parquet, a column is missing, a value is not what it should be.
@@ -175,7 +175,7 @@ def parquet_rows(
 
 def groups_from(metadata: Any, first: int) -> tuple[list[int], int]:
     """The groups of rows of a Parquet file from the one with row ``first`` on, and how many rows stand before them."""
-    before, start = 0, 0
+    before = start = 0
     while start < metadata.num_row_groups and before + metadata.row_group(start).num_rows <= first:
         before += metadata.row_group(start).num_rows
         start += 1

@@ -35,15 +35,15 @@ def require_arrow() -> Any:
 def answer_types(kinds: Mapping[str, type], *, confidence: bool) -> dict[str, Any]:
     """The Arrow types of the fields that ``to_dict`` gives to layers of these kinds."""
     arrow = require_arrow()
-    words = arrow.list_(arrow.string())
+    words = _list_of(arrow.string())
     sure = [("confidence", arrow.float64())] if confidence else []
     span = arrow.struct([("start", arrow.int64()), ("end", arrow.int64()), ("label", arrow.string()), *sure])
     known = {
         float: arrow.float64(),
         Labels: words,
         WordLabels: words,
-        Spans: arrow.list_(span),
-        Tree: arrow.struct([("heads", arrow.list_(arrow.int64())), ("relations", words)]),
+        Spans: _list_of(span),
+        Tree: arrow.struct([("heads", _list_of(arrow.int64())), ("relations", words)]),
     }
     types: dict[str, Any] = {}
     for layer, kind in kinds.items():
@@ -51,15 +51,21 @@ def answer_types(kinds: Mapping[str, type], *, confidence: bool) -> dict[str, An
         types[name] = known.get(kind, arrow.string())
         if confidence and kind is not Spans:
             each = kind in (WordLabels, Tree)
-            types[name + CONFIDENCE] = arrow.list_(arrow.float64()) if each else arrow.float64()
+            types[name + CONFIDENCE] = _list_of(arrow.float64()) if each else arrow.float64()
     return types
+
+
+def _list_of(type_: Any) -> Any:
+    """The type of a list, its elements called as in Parquet: so it is the same when it is read and written again."""
+    arrow = require_arrow()
+    return arrow.list_(arrow.field("element", type_))
 
 
 def sentence_type(kinds: Mapping[str, type], *, confidence: bool) -> Any:
     """The Arrow type of the sentences of a text whose words have layers of these kinds."""
     arrow = require_arrow()
-    own = {"text": arrow.string(), "words": arrow.list_(arrow.string())}
-    return arrow.list_(arrow.struct(list((own | answer_types(kinds, confidence=confidence)).items())))
+    own = {"text": arrow.string(), "words": _list_of(arrow.string())}
+    return _list_of(arrow.struct(list((own | answer_types(kinds, confidence=confidence)).items())))
 
 
 def columns_of(path: Path) -> list[str]:
