@@ -13,8 +13,8 @@ import pytest
 import polyhead
 import runs
 from polyhead import PolyheadError
-from polyhead.annotate import _cut
 from polyhead.data import DataSpec, Text, read
+from polyhead.output import _cut
 from test_cli import call, fault
 
 pytestmark = pytest.mark.usefixtures("light")

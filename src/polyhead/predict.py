@@ -18,7 +18,7 @@ from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Ints, Pieces
-from polyhead.nn.precision import choose_precision, find_device
+from polyhead.nn.precision import Precision, choose_precision, find_device
 
 BUDGET = 2048
 """The most pieces encoded at once in prediction: large enough for full matrix speed, small enough for the caches."""
@@ -147,6 +147,11 @@ class Annotator:
         """The tasks whose answers are not for a text as a whole, but for its words or sentences; texts are joined."""
         return [name for name in self._rest if name not in self.writers]
 
+    @property
+    def about_sentences(self) -> list[str]:
+        """The tasks that answer for each sentence of a raw text, and not for the whole."""
+        return list(self._rest)
+
     def __call__(self, text: str) -> Doc:
         """Every head's answer for a raw text.
 
@@ -177,7 +182,7 @@ class Annotator:
             split: Whether raw text is split into sentences and words; by default only if some head is about words.
         """
         split = bool(self._rest) if split is None else split
-        for chunk in _chunks(examples):
+        for chunk in chunks(examples):
             yield from self._answer(chunk, split)
 
     def _answer(self, examples: Sequence[Example], split: bool) -> Iterator[Doc]:
@@ -217,13 +222,16 @@ class Annotator:
         return out
 
 
-def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -> Annotator:
+def load(
+    folder: str | Path, *, best: str | None = None, device: str = "auto", precision: Precision | None = None
+) -> Annotator:
     """A trained model, ready to answer, from a run, from a model folder, or from the Hub.
 
     Args:
         folder: A run's folder, or the model folder in it; or ``owner/name`` or ``owner/name@revision`` on the Hub.
         best: A task whose own best weights to take, whatever the others lost.
         device: ``auto``, ``cpu``, ``cuda``, ...
+        precision: What to compute in; by default what the device gains from.
 
     Raises:
         PolyheadError: There is no model, no such task, or no such device.
@@ -231,7 +239,7 @@ def load(folder: str | Path, *, best: str | None = None, device: str = "auto") -
     place = find_device(device)
     keep_freed_memory()
     model = load_model(folder, best).to(place)
-    return Annotator(model.use(choose_precision(place)))
+    return Annotator(model.use(precision or choose_precision(place)))
 
 
 def output_names(model: Model) -> dict[str, str]:
@@ -270,7 +278,7 @@ def cut(example: Example) -> list[Example]:
     return sentences
 
 
-def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+def chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     """Groups of examples that are worth sorting by length, yet small. What was read before a fault comes before it."""
     chunk: list[Example] = []
     size = 0

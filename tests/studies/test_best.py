@@ -13,12 +13,12 @@ import pytest
 import polyhead
 import polyhead.studies.best as best_module
 import runs
+from polyhead.claim import claimed
 from polyhead.data import DataSpec, load_dataset
 from polyhead.errors import PolyheadError
 from polyhead.reporting.study_page import study_report
 from polyhead.studies import Best, Study, look_at_best, run_study
 from polyhead.studies.best_words import best_words
-from polyhead.studies.claim import claimed
 from polyhead.studies.learn import Order, learn
 from polyhead.studies.queue import Outcome
 from studies.inline import Inline

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -124,14 +125,19 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run, a model folder, or owner/name on the Hugging Face Hub.")],
-    inputs: Annotated[list[Path] | None, typer.Argument(help="Files; none or - is standard input.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to the terminal.")] = None,
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Files, or a folder of them; none or - is standard input.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write here, not to the terminal; for a folder of files a folder."),
+    ] = None,
     from_format: Annotated[
         str | None,
         typer.Option("--from", help="The input's format: text, conllu, columns, csv, tsv, jsonl, parquet, parallel."),
     ] = None,
     to_format: Annotated[
-        str | None, typer.Option("--to", help="The output's format: conllu, columns, jsonl, csv, tsv, text.")
+        str | None, typer.Option("--to", help="The output's format: conllu, columns, jsonl, csv, tsv, text, parquet.")
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column or field that holds the text.")] = None,
     pair: Annotated[str | None, typer.Option(help="The column or field that holds the second text.")] = None,
@@ -145,14 +151,26 @@ def predict(
     temperature: Annotated[
         float | None, typer.Option(help="Texts: draw them, with logits divided by this, not the likeliest.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Of a folder: how many processes share the work.")] = None,
+    on: Annotated[str, typer.Option(help="Of a folder: where they are, local or ray (a Ray cluster).")] = "local",
 ) -> None:
     """Annotate texts. Plain text is one text a line; words and order come out as they came.
+
+    Of a folder each file is answered in a file of its own; the same command goes on with what is missing.
 
     Example: polyhead predict runs/first texts.txt --output answers.conllu
     """
     from polyhead.annotate import annotate
 
-    search = {"beams": beams, "best": best_texts, "temperature": temperature}
+    asked = {"beams": beams, "best": best_texts, "temperature": temperature}
+    search = asked if asked != {"beams": None, "best": 1, "temperature": None} else None
+    if inputs and len(inputs) == 1 and inputs[0].is_dir():
+        how = {"text": text, "pair": pair, "confidence": confidence, "best": best, "task": task, "search": search}
+        _predict_folder(run, inputs[0], output, from_format, to_format, on, workers, how)
+        return
+    if workers is not None or on != "local":
+        what = "--workers and --on are for a folder of files."
+        raise PolyheadError(what, remedy="Leave them out, or name the folder that the files are in, and it alone.")
     annotate(
         run,
         inputs or [Path("-")],
@@ -164,9 +182,47 @@ def predict(
         confidence=confidence,
         best=best,
         task=task,
-        search=search if search != {"beams": None, "best": 1, "temperature": None} else None,
+        search=search,
         tell=tell,
     )
+
+
+def _predict_folder(
+    run: Path,
+    folder: Path,
+    output: Path | None,
+    from_format: str | None,
+    to_format: str | None,
+    on: str,
+    workers: int | None,
+    how: dict[str, Any],
+) -> None:
+    """Answer for the files of a folder."""
+    from polyhead.bulk import How, failures, predict_folder
+    from polyhead.bulk.view import Bar, summary_line
+
+    if output is None:
+        remedy = "Name a folder for the answers: --output FOLDER."
+        raise PolyheadError("The answers for a folder of files go into a folder.", file=folder, remedy=remedy)
+    try:
+        with Bar() as bar:
+            found = predict_folder(
+                How(str(run), **how),
+                folder,
+                output,
+                from_format=from_format,
+                to_format=to_format,
+                on=on,
+                workers=workers,
+                tell=tell,
+                watch=bar,
+            )
+    except KeyboardInterrupt as stopped:
+        stopped.args = ("What is answered is kept: the same command goes on.",)
+        raise
+    print(summary_line(found, str(output)), file=sys.stderr)
+    if found.failed:
+        raise failures(found)
 
 
 @app.command()

@@ -104,10 +104,13 @@ def json_objects(source: Source, notes: Notes) -> Iterator[tuple[int, dict[str, 
         yield number, record
 
 
-def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Notes) -> Iterator[Example]:
+def read_parquet(
+    source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Notes, *, first: int = 0
+) -> Iterator[Example]:
     """Each row of a Parquet file, streamed by batches of rows; an example's ``line`` is its row, counted from 1.
 
-    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names.
+    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names. The ``first``
+    rows are left out.
 
     Raises:
         PolyheadError: The file is not Parquet, a column is missing, a value is not what it should be.
@@ -123,20 +126,21 @@ def read_parquet(source: Source, spec: DataSpec, kinds: Mapping[str, type], note
         wanted = {fields.text, fields.pair, fields.words, *fields.layers.values()}
         return [column for column in columns if column in wanted]
 
-    for row, record in parquet_rows(source, needed):
+    for row, record in parquet_rows(source, needed, first=first):
         example = records.example(_plain(record, file, notes) if fields.answers else record, row)
         if example is not None:
             yield example
 
 
 def parquet_rows(
-    source: Source, needed: Callable[[list[str]], list[str]] = lambda columns: columns
+    source: Source, needed: Callable[[list[str]], list[str]] = lambda columns: columns, *, first: int = 0
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each row of a Parquet file with its number, counted from 1.
 
     Args:
         source: The file.
         needed: Chooses among its columns.
+        first: How many rows to leave out at the file's beginning.
 
     Raises:
         PolyheadError: The file is not Parquet, two of its columns have one name, or pyarrow is not installed.
@@ -151,20 +155,31 @@ def parquet_rows(
         from pyarrow import parquet
     except ImportError:
         raise PolyheadError("reading Parquet needs pyarrow", remedy="pip install pyarrow", file=file) from None
-    row = 0
     try:
         with parquet.ParquetFile(str(source)) as table:
             columns = list(table.schema_arrow.names)
             _refuse_twice(columns, file)
             names = _class_names(table.schema_arrow.metadata or {})
-            for batch in table.iter_batches(batch_size=_BATCH, columns=needed(columns)):
-                for record in batch.to_pylist():
+            groups, row = groups_from(table.metadata, first)
+            for batch in table.iter_batches(batch_size=_BATCH, row_groups=groups, columns=needed(columns)):
+                left_out = min(max(0, first - row), batch.num_rows)
+                row += left_out
+                for record in batch.slice(left_out).to_pylist():
                     row += 1
                     yield row, _named(record, names, file, row)
     except (arrow.ArrowException, OSError) as error:
         what = f"not a Parquet file, or a broken one: {error}"
         remedy = "Write or fetch the file anew, or correct `format`."
         raise PolyheadError(what, remedy=remedy, file=file) from None
+
+
+def groups_from(metadata: Any, first: int) -> tuple[list[int], int]:
+    """The groups of rows of a Parquet file from the one with row ``first`` on, and how many rows stand before them."""
+    before = start = 0
+    while start < metadata.num_row_groups and before + metadata.row_group(start).num_rows <= first:
+        before += metadata.row_group(start).num_rows
+        start += 1
+    return list(range(start, metadata.num_row_groups)), before
 
 
 def is_quoted(rows: Iterable[tuple[int, str]]) -> bool:

@@ -8,10 +8,10 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 from polyhead.data.example import Example
 from polyhead.data.spec import DataSpec
@@ -59,6 +59,18 @@ class Notes:
         self._counts[what] += count
         if line is not None and len(found := self._lines.setdefault(what, [])) < _NAMED:
             found.append(line)
+
+    def entries(self) -> list[tuple[str, str, str, int, list[int]]]:
+        """What was counted, as plain data: the file, the words for one and for many, how many, and the lines named."""
+        return [(*what, count, self._lines.get(what, [])) for what, count in self._counts.items()]
+
+    def take(self, entries: Iterable[Sequence[Any]]) -> None:
+        """Add what was counted elsewhere."""
+        for file, one, many, count, lines_ in entries:
+            self.add(file, one, many, count)
+            if lines_:
+                found = self._lines.setdefault((file, one, many), [])
+                found[:] = sorted([*found, *lines_])[:_NAMED]
 
     def __iter__(self) -> Iterator[str]:
         """Each note, as ``3 empty lines left out of x.tsv`` or ``2 pairs left out of x.tsv: lines 4, 9``."""

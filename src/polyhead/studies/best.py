@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from polyhead.calibration import keep_temperature
+from polyhead.claim import claimed
 from polyhead.data.braces import files_of
 from polyhead.data.dataset import SPLITS
 from polyhead.data.forms import Form, Written, write_forms
@@ -24,7 +25,6 @@ from polyhead.inspection import Inspection, inspect_run
 from polyhead.model import load_model
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.predict import Annotator
-from polyhead.studies.claim import claimed
 from polyhead.studies.folder import MODEL, Result, Study
 from polyhead.studies.held import HELD, gives_chances
 from polyhead.studies.learn import FIGURES, Order

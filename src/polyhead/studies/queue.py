@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Protocol
 
-from polyhead.errors import PolyheadError
+from polyhead.processes import deaf_children, die_with, need_ray, start_ray
 from polyhead.studies.learn import Order, learn
 from polyhead.studies.ways import Lesson
 
@@ -25,16 +20,6 @@ Outcome = dict[str, Any]
 
 ATTEMPTS = 2
 """How often a run is tried whose process is ended from outside, as a system does that is out of memory."""
-
-WATCH_SECONDS = 1.0
-"""How often a process looks whether the one that began it is still there."""
-
-STORE = 100 * 2**20
-"""The bytes that a Ray cluster on this machine keeps for what runs send each other: next to nothing."""
-
-
-STARTS = 3
-"""How often a Ray cluster on this machine is begun: ray gives it half a minute, too little where much else runs."""
 
 
 class Workers(Protocol):
@@ -66,11 +51,11 @@ class LocalWorkers:
 
     def _new(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-        return ProcessPoolExecutor(self.room, mp_context=context, initializer=_die_with, initargs=(os.getpid(),))
+        return ProcessPoolExecutor(self.room, mp_context=context, initializer=die_with, initargs=(os.getpid(),))
 
     def submit(self, order: Order) -> Future[Outcome]:
         """Begin a run as soon as a process is free."""
-        with _deaf_children():
+        with deaf_children():
             try:
                 return self.pool.submit(learn, order)
             except BrokenProcessPool:
@@ -101,14 +86,10 @@ class RayWorkers:
     """
 
     def __init__(self, threads: int, count: int | None = None) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise PolyheadError("--on ray needs ray.", remedy="Install it: pip install 'polyhead[ray]'") from error
-        self.ray = ray
+        self.ray = ray = need_ray()
         self.began = not ray.is_initialized()
         if self.began:
-            _start_ray(ray)
+            start_ray(ray)
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0))
         self.room = max(1, int(has.get("CPU", 1)) // threads)
@@ -147,60 +128,6 @@ class RayWorkers:
                     self.ray.cancel(asked, force=True)
         if self.began:
             self.ray.shutdown()
-
-
-def _start_ray(ray: Any) -> None:
-    """Join the cluster that ``RAY_ADDRESS`` names, or begin one here.
-
-    Raises:
-        PolyheadError: There is none at that address.
-    """
-    here = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    own = [path for path in (Path(entry).resolve() for entry in sys.path) if not here & {path, *path.parents}]
-    # A user's own task types, and a checkout that is not installed, are found as they are here.
-    settings: dict[str, Any] = {"runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(map(str, own))}}}
-    if "RAY_ADDRESS" not in os.environ:
-        settings |= {"include_dashboard": False, "object_store_memory": STORE}
-    address = os.environ.get("RAY_ADDRESS")
-    error: Exception | None = None
-    for _ in range(1 if address else STARTS):
-        try:
-            ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-        except Exception as found:  # ray raises plain ones, too
-            ray.shutdown()
-            error = found
-        else:
-            return
-    if address is None:
-        remedy = "See that memory and processors are free, or take --on local."
-        raise PolyheadError(f"Ray cannot begin a cluster on this machine: {error}", remedy=remedy) from error
-    remedy = "Start one with `ray start`, or unset RAY_ADDRESS to have one on this machine."
-    raise PolyheadError(f"There is no Ray cluster at {address}: {error}", remedy=remedy) from error
-
-
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes that begin in this block do not hear Ctrl-C, which a terminal sends to all of a command's: their parent
-    hears it and ends them, where each of them would end with a traceback. One pressed meanwhile is heard afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with(parent: int) -> None:
-    """End this process when its parent is gone: else it would hold a run that the next call wants to go on with."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)  # which ends it at once, whatever its main thread computes
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

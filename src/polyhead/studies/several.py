@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polyhead.claim import LOCK, claimed
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, read_json, write_json
 from polyhead.recipe import load_recipe
 from polyhead.studies.asking import ask_each
-from polyhead.studies.claim import LOCK, claimed
 from polyhead.studies.folder import RUNS, STUDY, Study
 from polyhead.studies.study import Wish, asked_of, learn, planned, tell_strangers
 from polyhead.studies.ways import FROM

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polyhead.claim import LOCK, claimed
 from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.files import bytes_in, check_place, read_json, sized, write_text
 from polyhead.recipe import load_recipe
 from polyhead.studies.asking import ask, sizes_of
-from polyhead.studies.claim import LOCK, claimed
 from polyhead.studies.folder import KEEP, RECIPE, STUDY, Asked, Study
 from polyhead.studies.learn import FIGURES
 from polyhead.studies.question import Question

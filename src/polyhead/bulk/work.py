@@ -1,0 +1,115 @@
+"""What a worker does: cuts files into parts, and writes the answers for a part whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from polyhead.annotate import note, opened_model, passed_on, unlabelled
+from polyhead.bulk.jobs import How, Job, Outcome
+from polyhead.data import DataSpec, Example
+from polyhead.data.sections import cut, read_section
+from polyhead.data.text import Notes
+from polyhead.doc import Doc
+from polyhead.errors import PolyheadError
+from polyhead.files import whole
+from polyhead.output import Writer, sink_to
+from polyhead.predict import Annotator, chunks, load
+
+KEEPS_BLANK = "text"
+"""The format of answers in which a blank line of plain text has a place of its own."""
+
+
+class Answerer:
+    """A worker with its model.
+
+    Args:
+        how: How texts are to be answered.
+        annotator: The model, if it is loaded already.
+        device: Where to compute.
+    """
+
+    def __init__(self, how: How, annotator: Annotator | None = None, device: str = "auto") -> None:
+        import torch
+
+        if how.threads is not None:
+            torch.set_num_threads(how.threads)
+        self.how = how
+        self.annotator = annotator or opened_model(
+            load(how.run, best=how.best, device=device, precision=how.precision), how.task, how.search
+        )
+
+    def __call__(self, job: Job) -> Outcome:
+        """Do a job. A fault of its file is part of the outcome."""
+        try:
+            return cut_file(job, self.how.chunks) if job.cut else self._answer(job)
+        except PolyheadError as error:
+            return failed(job, error)
+
+    def _answer(self, job: Job) -> Outcome:
+        source, spec = Path(job.source), job.how_read()
+        write = Writer(job.target, self.annotator, confidence=self.how.confidence)
+        notes, texts, words = Notes(), 0, 0
+        with whole(job.place) as draft, sink_to(draft, write) as sink:
+            sink.begin(source, spec, job.section.first if job.section else 0)
+            if write.table is not None and job.number:
+                self._name_columns(source, spec, write)
+            for doc in write.docs(self._examples(job, spec, notes)):
+                note(notes, doc, job.source, self.annotator, sink.add(doc))
+                texts += 1
+                words += _words(doc)
+        sha256 = digest(source) if job.section is None else None
+        return Outcome(job, sha256=sha256, texts=texts, words=words, notes=notes.entries())
+
+    def _examples(self, job: Job, spec: DataSpec, notes: Notes) -> Iterator[Example]:
+        source, keep_blank = Path(job.source), job.target == KEEPS_BLANK
+        if job.section is None:
+            return unlabelled(source, spec, notes, keep_blank=keep_blank)
+        # What is worth knowing of a file as a whole was noted when it was cut.
+        return read_section(source, spec.for_answers(keep_blank=keep_blank), job.section, passed_on(spec), Notes())
+
+    def _name_columns(self, source: Path, spec: DataSpec, write: Writer) -> None:
+        """A table has the columns of its file's first text, and names them in its first part alone."""
+        first = next(unlabelled(source, spec, Notes(), keep_blank=write.keeps_blank))
+        write(next(write.docs(iter([first]))), spec)
+
+
+def cut_file(job: Job, most: int) -> Outcome:
+    """The parts of a file: stretches of whole chunks, so that each is answered as it would be among all others.
+
+    Raises:
+        PolyheadError: Something in the file is wrong.
+    """
+    source, spec, notes = Path(job.source), job.how_read(), Notes()
+    sha256 = digest(source)
+    texts = unlabelled(source, spec, notes, keep_blank=job.target == KEEPS_BLANK)
+    sections = cut(source, spec, chunks(texts), most)
+    return Outcome(job, sections, sha256, notes=notes.entries())
+
+
+def failed(job: Job, error: PolyheadError) -> Outcome:
+    """What came of a job whose file is at fault, or whose answers cannot be written."""
+    return Outcome(job, error=str(error), fatal=error.file == str(job.place))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        PolyheadError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise PolyheadError(
+            f"cannot read the file: {error.strerror}",
+            remedy="See that it is there and that you may read it.",
+            file=path,
+        ) from error
+
+
+def _words(doc: Doc) -> int:
+    """The words of a text, or what white space divides where it was not split into words."""
+    return sum(len(sentence.words) for sentence in doc.sentences) or len(doc.example.raw.split())
