@@ -132,9 +132,8 @@ class Service:
         try:
             await model.reload()
         except PolyheadError as error:
-            raise RequestError(
-                409, "not_loaded", f"{error.what} Version {model.version} goes on.", error.remedy
-            ) from None
+            what = f"{error.what} Version {model.version} goes on."
+            raise RequestError(409, "not_loaded", what, error.remedy) from None
         return describe(model)
 
 

@@ -232,9 +232,8 @@ def questions_of(ask: Ask, settings: Settings) -> list[Question]:
         part = Part(text=ask.text, pair=ask.pair, words=ask.words)
         return [check(_question(part), settings)]
     if ask.pair is not None:
-        raise RequestError(
-            422, "invalid", "pair stands beside texts.", 'As in {"texts": [{"text": "...", "pair": "..."}]}'
-        )
+        remedy = 'As in {"texts": [{"text": "...", "pair": "..."}]}'
+        raise RequestError(422, "invalid", "pair stands beside texts.", remedy)
     if len(ask.texts) > settings.texts:
         what = f"There are {len(ask.texts):,} texts, and at most {settings.texts:,} are taken at once."
         raise RequestError(422, "too_many_texts", what, "Send them as a stream, or in parts.")
@@ -250,9 +249,8 @@ def _question(part: Part, number: int | None = None) -> Question:
         what = "neither text nor words is given" if part.text is None else "both text and words are given"
         raise RequestError(422, "invalid", f"{where}{what}.", "Give one of them.")
     if part.words is not None and part.pair is not None:
-        raise RequestError(
-            422, "invalid", f"{where}pair stands beside words.", "Pairs are raw texts: give text and pair."
-        )
+        what = f"{where}pair stands beside words."
+        raise RequestError(422, "invalid", what, "Pairs are raw texts: give text and pair.")
     return Question(part.text, part.pair, None if part.words is None else tuple(part.words))
 
 
@@ -266,15 +264,15 @@ def check(question: Question, settings: Settings, where: str = "the text") -> Qu
     longest = max(map(len, parts), default=0) if question.words is None else sum(map(len, parts))
     if longest > settings.text_characters:
         what = f"{where} has {longest:,} characters, and at most {settings.text_characters:,} are taken."
-        raise RequestError(
-            422, "text_too_long", what[:1].upper() + what[1:], "Send it in parts, such as its paragraphs."
-        )
+        raise _too_long(what, "Send it in parts, such as its paragraphs.")
     if question.words is not None and len(question.words) > settings.words:
         what = f"{where} has {len(question.words):,} words, and at most {settings.words:,} are taken as one sentence."
-        raise RequestError(
-            422, "text_too_long", what[:1].upper() + what[1:], "Send its sentences as texts of their own."
-        )
+        raise _too_long(what, "Send its sentences as texts of their own.")
     return question
+
+
+def _too_long(what: str, remedy: str) -> RequestError:
+    return RequestError(422, "text_too_long", what[:1].upper() + what[1:], remedy)
 
 
 def wish_of(tasks: Sequence[str] | None, confidence: bool, form: Literal["json", "conllu"] = "json") -> Wish:

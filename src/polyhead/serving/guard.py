@@ -61,9 +61,8 @@ class Keys:
 def unauthorised() -> RequestError:
     """What is said to who shows no key that fits."""
     what = "A key is needed, and none that fits is shown."
-    return RequestError(
-        401, "unauthorised", what, "Send it as Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"}
-    )
+    remedy = "Send it as Authorization: Bearer KEY."
+    return RequestError(401, "unauthorised", what, remedy, {"WWW-Authenticate": "Bearer"})
 
 
 class Guard:

@@ -16,7 +16,7 @@ from polyhead.serving.questions import Answer, Failure, Head, Question, Wish
 from polyhead.serving.settings import Settings
 from polyhead.serving.tickets import Asked, Line, Ticket
 from polyhead.serving.work import groups_of
-from polyhead.serving.worker import WorkerEndedError, ProcessWorker, Worker
+from polyhead.serving.worker import ProcessWorker, Worker, WorkerEndedError
 
 Start = Callable[[str, int | None], Awaitable[Worker]]
 """Loads a model: where it is, and with how many threads it computes."""
@@ -192,6 +192,9 @@ class Model:
         except (WorkerEndedError, TimeoutError) as error:
             await self._replace(worker, late=isinstance(error, TimeoutError))
             return self._deaths(batch)
+        except Exception as error:  # whatever it is, the next batch must go on
+            logger.error("a batch of %s failed: %s", self.name, type(error).__name__)
+            answers = [[Failure(False, "The model failed on this text.")] * len(questions) for _, questions in groups]
         self._count(batch, time.monotonic() - now)
         for asked, (group, place) in zip(batch, places, strict=True):
             self._put(asked, answers[group][place])

@@ -32,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._writing: TimerHandle | None = None
 
-    def connection_made(self, transport: BaseTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: BaseTransport) -> None:
         """A client is there; from now on its first request's head is awaited."""
         super().connection_made(transport)  # type: ignore[arg-type]
         if len(self.connections) > self.settings.connections:
@@ -61,7 +61,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.scope["extensions"] = {"polyhead.abort": self.transport.abort}  # type: ignore[typeddict-unknown-key]
+        extensions: dict[str, Any] = {"polyhead.abort": self.transport.abort}
+        self.scope["extensions"] = extensions
         if self._head is None:
             self._await_head()
 

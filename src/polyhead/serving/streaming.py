@@ -23,7 +23,7 @@ PART = 64
 """The most texts that join the line at once."""
 
 ESCAPED = 32
-"""The most bytes of a line for each character that a text may have: a pair of texts, each sign an escape of two halves."""
+"""The most bytes of a line for each character that a text may have: two texts, each sign escaped as two halves."""
 
 AHEAD = 2
 """How many such parts wait for a reader, beside the one that is written."""

@@ -85,10 +85,10 @@ def look(annotator: Annotator) -> list[Head]:
     """The heads of a model, found by asking it, which also warms it up."""
     doc = annotator(SAMPLE)
     paired = annotator.pairs([(SAMPLE, SAMPLE)])[0] if annotator.about_pairs else doc
-    found = {}
+    found: dict[str, str] = {}
     for one in (doc, paired):
-        for part in (one, *one.sentences):
-            found |= {layer: _kind(prediction.value) for layer, prediction in part.answers.items()}
+        for answers in (one.answers, *(sentence.answers for sentence in one.sentences)):
+            found |= {layer: _kind(prediction.value) for layer, prediction in answers.items()}
     pairs = set(annotator.about_pairs)
     return [Head(task, layer, found.get(layer, "unknown"), task in pairs) for task, layer in annotator.names.items()]
 
