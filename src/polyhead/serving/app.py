@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,7 +24,7 @@ from polyhead.serving.metrics import Metrics
 from polyhead.serving.models import Model, Models
 from polyhead.serving.questions import Failure, Question, Wish
 from polyhead.serving.settings import Settings
-from polyhead.serving.streaming import NDJSON, Lines, at_once, lines_of
+from polyhead.serving.streaming import NDJSON, Lines, at_once, disconnected, lines_of
 from polyhead.serving.tickets import Ticket
 from polyhead.version import __version__
 
@@ -33,6 +34,9 @@ ABOUT = (
     "Answers of trained models for texts. Errors have one form: `error` with a `code` for programs, `what` is wrong, "
     "and a `remedy`."
 )
+LIMITS = ("text_characters", "words", "texts", "body_bytes", "seconds")
+"""The bounds that clients are told."""
+
 ASKED: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Ask"}}}}
 }
@@ -86,7 +90,7 @@ class Service:
             raise RequestError(422, "invalid", "CoNLL-U has no lines of JSON.", "Leave Accept or format out.")
         if lines:
             model.let_in(wish, ())  # is there room?
-            return Lines(model, wish, at_once(questions), self.settings)
+            return Lines(model, wish, at_once(questions), self.settings, body=False)
         ticket = model.let_in(wish, questions)
         version = model.version
         await self._wait(ticket, model, request.receive)
@@ -97,11 +101,11 @@ class Service:
         check_type(request.headers, NDJSON, "application/jsonl")
         check_encoding(request.headers)
         model.let_in(wish, ())
-        return Lines(model, wish, lines_of(request.receive, self.settings), self.settings)
+        return Lines(model, wish, lines_of(request.receive, self.settings), self.settings, body=True)
 
     async def _wait(self, ticket: Ticket, model: Model, receive: Receive) -> None:
         """Wait for answers, but not longer than the client does, or than is allowed."""
-        gone = asyncio.create_task(_disconnected(receive))
+        gone = asyncio.create_task(disconnected(receive))
         try:
             await asyncio.wait({ticket.done, gone}, timeout=self.settings.seconds, return_when=asyncio.FIRST_COMPLETED)
             if ticket.done.done():
@@ -135,11 +139,6 @@ class Service:
             what = f"{error.what} Version {model.version} goes on."
             raise RequestError(409, "not_loaded", what, error.remedy) from None
         return describe(model)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _answered(name: str, version: int, wish: Wish, ticket: Ticket, *, single: bool) -> Response:
@@ -225,7 +224,8 @@ def _add_state(api: FastAPI, service: Service) -> None:
 
     @api.get("/v1/models", summary="The models and their tasks", tags=["models"])
     async def all_models() -> dict[str, Any]:
-        return {"models": [describe(model) for model in models]}
+        limits = {name: getattr(service.settings, name) for name in LIMITS}
+        return {"models": [describe(model) for model in models], "limits": limits}
 
     @api.get("/v1/models/{name}", summary="One model", tags=["models"], responses={404: FAULTS[404]})
     async def one_model(name: str) -> dict[str, Any]:
@@ -241,11 +241,13 @@ def _add_state(api: FastAPI, service: Service) -> None:
         """From where the model was loaded first. Needs the admin key. Nothing that was accepted is lost."""
         return await service.reload(request, models[name])
 
-    @api.api_route("/health", methods=["GET", "HEAD"], summary="Whether the server runs", tags=["state"])
+    @api.head("/health", include_in_schema=False)
+    @api.get("/health", summary="Whether the server runs", tags=["state"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.api_route("/ready", methods=["GET", "HEAD"], summary="Whether it takes requests", tags=["state"])
+    @api.head("/ready", include_in_schema=False)
+    @api.get("/ready", summary="Whether it takes requests", tags=["state"])
     async def ready() -> Response:
         state = {True: "ready", False: "draining" if models.draining else "starting"}[models.ready]
         body = json.dumps({"status": state}).encode()
@@ -286,9 +288,15 @@ def _add_faults(api: FastAPI) -> None:
         what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
         return to_response(RequestError(422, "invalid", what[:300], "See /docs for its form."))
 
-    from fastapi.exceptions import RequestValidationError
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it; the number is nginx's for this
+
+    async def unforeseen(_: Request, __: Exception) -> Response:
+        return to_response(plain(500))
 
     api.add_exception_handler(RequestError, told)
+    api.add_exception_handler(ClientDisconnect, gone)
+    api.add_exception_handler(Exception, unforeseen)
     api.add_exception_handler(HTTPException, http)
     api.add_exception_handler(RequestValidationError, query)
 

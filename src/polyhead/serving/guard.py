@@ -142,8 +142,7 @@ def _fault_of(error: Exception) -> RequestError:
         return error
     if isinstance(error, HTTPException):
         return plain(error.status_code)
-    if not isinstance(error, ClientDisconnect):
-        _log(error)
+    _log(error)
     return plain(500)
 
 

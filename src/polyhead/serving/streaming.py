@@ -57,27 +57,37 @@ class Lines(Response):
         wish: How.
         source: The questions, or what is wrong with a line in its place, in lots as they come.
         settings: How long a client may keep silent, or not read.
+        body: Whether the questions are still to be read from the body, where the client's end is noticed, too.
     """
 
     def __init__(
-        self, model: Model, wish: Wish, source: AsyncIterator[Sequence[Question | RequestError]], settings: Settings
+        self,
+        model: Model,
+        wish: Wish,
+        source: AsyncIterator[Sequence[Question | RequestError]],
+        settings: Settings,
+        *,
+        body: bool,
     ) -> None:
         super().__init__(media_type=NDJSON, headers={"Cache-Control": "no-store", "Connection": "close"})
         del self.headers["content-length"]
         self.model, self.wish, self.source, self.settings = model, wish, source, settings
+        self.body = body
         self.lots: asyncio.Queue[Lot | RequestError | None] = asyncio.Queue(AHEAD)
         self.open: set[Ticket] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read, answer and write until there is no more, or one of the two sides stops."""
         writing = asyncio.create_task(self._write(scope, send))
-        reading = asyncio.create_task(self._read(receive))  # ends when the client is gone
+        reading = asyncio.create_task(self._read(receive))
+        tasks = {writing, reading if self.body else asyncio.create_task(disconnected(receive))}
         try:
-            await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # all is written, or the client is gone
         finally:
-            for task in (writing, reading):
+            tasks.add(reading)
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({writing, reading})
+            await asyncio.wait(tasks)
             for ticket in self.open:
                 self.model.line.drop(ticket)
         if not writing.cancelled():
@@ -108,8 +118,8 @@ class Lines(Response):
         except ClientDisconnect:
             return
         await self.lots.put(None)
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        if self.body:
+            await disconnected(receive)
 
     def _lot(self, part: Sequence[Question | RequestError], number: int) -> Lot:
         faults = {place: one for place, one in enumerate(part) if isinstance(one, RequestError)}
@@ -131,6 +141,12 @@ class Lines(Response):
                 lot.ticket.put(place, late)
         self.open.discard(lot.ticket)
         return lot.lines()
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def lines_of(receive: Receive, settings: Settings) -> AsyncIterator[Sequence[Question | RequestError]]:
