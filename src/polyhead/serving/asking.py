@@ -22,6 +22,9 @@ LARGE = 128 * 2**10
 EXCESS = 4
 """How many times the limit is read of a body that is too large, so that a client who is still sending hears of it."""
 
+EXCESS_SECONDS = 2.0
+"""How long, if the client says beforehand that it is."""
+
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 Words = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
@@ -72,16 +75,20 @@ async def read_body(receive: Receive, headers: Mapping[str, str], settings: Sett
     """
     check_encoding(headers)
     told = headers.get("content-length", "0")
+    large = told.isdigit() and int(told) > settings.body_bytes
     parts: list[bytes] = []
     size = 0
-    large = told.isdigit() and int(told) > settings.body_bytes
-    async for part in chunks(receive, settings):
-        size += len(part)
-        large = large or size > settings.body_bytes
-        if size > EXCESS * settings.body_bytes:
-            break
+    try:
+        async for part in chunks(receive, settings, EXCESS_SECONDS if large else None):
+            size += len(part)
+            large = large or size > settings.body_bytes
+            if size > EXCESS * settings.body_bytes:
+                break
+            if not large:
+                parts.append(part)
+    except RequestError:
         if not large:
-            parts.append(part)
+            raise
     if large:
         raise too_large(settings)
     return b"".join(parts)

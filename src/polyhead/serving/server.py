@@ -129,7 +129,10 @@ class Server(uvicorn.Server):
 
 
 def _is_terminal() -> bool:
-    return sys.stdin is not None and not sys.stdin.closed and os.isatty(sys.stdin.fileno())
+    try:
+        return sys.stdin is not None and os.isatty(sys.stdin.fileno())
+    except (OSError, ValueError):  # it is closed, or no file
+        return False
 
 
 def listen(settings: Settings) -> socket.socket:

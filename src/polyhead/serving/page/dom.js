@@ -20,7 +20,7 @@ export const make = (name, attributes = {}, ...children) => fill(document.create
 export const draw = (name, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, name), attributes, children);
 export const one = (id) => document.getElementById(id);
-export const percent = (share) => `${Math.round(share * 100)} %`;
+export const percent = (share) => `${Math.round(share * 100)}\u00a0%`;
 
 /** One of eight hues for a label: the same label has the same one everywhere. */
 export function hue(label) {

@@ -65,8 +65,8 @@ function marked(record, sentences, layer) {
       parts.push(signs.slice(done, start).join(""));
       const told = sure === undefined ? label : `${label}, ${percent(sure)}`;
       parts.push(make("mark", { class: `entity ${hue(label)}`, title: told },
-        signs.slice(start, end).join(""), make("span", { class: "tag" }, ` ${label}`),
-        sure === undefined ? null : make("span", { class: "sure" }, ` ${percent(sure)}`)));
+        signs.slice(start, end).join(""), make("span", { class: "tag" }, `\u00a0${label}`,
+          sure === undefined ? null : make("span", { class: "sure" }, `\u00a0${percent(sure)}`))));
       done = end;
       count += 1;
     }
