@@ -51,6 +51,7 @@ ORDER = [
         "studies",
         "advice",
         "reporting",
+        "serving",
         "demo",
         "cli",
         "__main__",
@@ -69,6 +70,7 @@ WITHOUT_TORCH = (
     "outcomes",
     "text_metrics",
     "doc",
+    "serving",
     "cli",
 )
 TASK_TYPES = {
@@ -152,7 +154,10 @@ def test_what_reads_data_needs_no_torch(path: Path) -> None:
     assert not used & {"torch", "transformers", "tokenizers", "safetensors"}
 
 
-@pytest.mark.parametrize("module", ["polyhead", "polyhead.cli", "polyhead.data", "polyhead.doc", "polyhead.metrics"])
+@pytest.mark.parametrize(
+    "module",
+    ["polyhead", "polyhead.cli", "polyhead.data", "polyhead.doc", "polyhead.metrics", "polyhead.serving.server"],
+)
 def test_importing_is_cheap(module: str) -> None:
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'spacy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

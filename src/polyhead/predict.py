@@ -106,18 +106,19 @@ class Annotator:
             self._by_language.setdefault(data.get(task.data, {}).get("language_code"), []).append(name)
         self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
 
-    def only(self, task: str) -> Annotator:
-        """The same, with the answers of one task alone.
+    def only(self, *tasks: str) -> Annotator:
+        """The same, with the answers of some tasks alone.
 
         Raises:
             PolyheadError: No task that annotates has this name.
         """
-        if task not in self.names:
-            raise PolyheadError(
-                f"No task of the model that annotates is called {task!r}.", remedy=nearest(task, self.names)
-            )
+        for task in tasks:
+            if task not in self.names:
+                raise PolyheadError(
+                    f"No task of the model that annotates is called {task!r}.", remedy=nearest(task, self.names)
+                )
         narrowed = copy(self)
-        narrowed._answer_with({task: self.names[task]})
+        narrowed._answer_with({task: name for task, name in self.names.items() if task in tasks})
         return narrowed
 
     def searching(self, *, beams: int | None = None, best: int = 1, temperature: float | None = None) -> Annotator:

@@ -1,0 +1,287 @@
+"""A request's body -> questions: strict, in bounded size and time, and whatever is wrong is told with a remedy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from polyhead.data.values import load_json
+from polyhead.errors import nearest
+from polyhead.serving.faults import RequestError
+from polyhead.serving.questions import Question, Wish
+from polyhead.serving.settings import Settings
+
+LARGE = 128 * 2**10
+"""Bytes of a body from which on it is read beside the event loop, which it would hold up for milliseconds."""
+
+EXCESS = 4
+"""How many times the limit is read of a body that is too large, so that a client who is still sending hears of it."""
+
+EXCESS_SECONDS = 2.0
+"""How long, if the client says beforehand that it is."""
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Words = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """One of several texts, where it is more than a string: a pair, or words."""
+
+    model_config = _STRICT
+
+    text: str | None = Field(None, description="A raw text.")
+    pair: str | None = Field(None, description="The second text, for heads about pairs of texts.")
+    words: Words | None = Field(None, description="Instead of `text`: the words of one sentence, split already.")
+
+
+class Ask(BaseModel):
+    """What to answer, and how. Exactly one of `text`, `words` and `texts` is given."""
+
+    model_config = _STRICT | {
+        "json_schema_extra": {
+            "examples": [
+                {"text": "Maria from Lindqvist Travel rebooked my flight to Porto.", "confidence": True},
+                {"texts": ["It came late.", {"words": ["Great", "service", "!"]}], "tasks": ["sentiment"]},
+            ]
+        }
+    }
+
+    text: str | None = Field(None, description="A raw text.")
+    pair: str | None = Field(None, description="The second text, for heads about pairs of texts.")
+    words: Words | None = Field(None, description="The words of one sentence, split already.")
+    texts: list[str | Part] | None = Field(None, description="Several: strings, or objects with `text` or `words`.")
+    tasks: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="The tasks that answer; by default all."
+    )
+    confidence: bool = Field(False, description="Whether to say how sure each answer is.")
+    format: Literal["json", "conllu"] = Field("json", description="JSON, or CoNLL-U as plain text.")
+
+
+# --- bytes ---
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], settings: Settings) -> bytes:
+    """The whole body.
+
+    Raises:
+        RequestError: It is too large (whether its length is told or not), too slow, or compressed.
+        ClientDisconnect: The client went away.
+    """
+    check_encoding(headers)
+    told = headers.get("content-length", "0")
+    large = told.isdigit() and int(told) > settings.body_bytes
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for part in chunks(receive, settings, EXCESS_SECONDS if large else None):
+            size += len(part)
+            large = large or size > settings.body_bytes
+            if size > EXCESS * settings.body_bytes:
+                break
+            if not large:
+                parts.append(part)
+    except RequestError:
+        if not large:
+            raise
+    if large:
+        raise too_large(settings)
+    return b"".join(parts)
+
+
+async def chunks(receive: Receive, settings: Settings, seconds: float | None = None) -> AsyncIterator[bytes]:
+    """A body as it comes.
+
+    Args:
+        receive: Of the request.
+        settings: How long the client may keep silent.
+        seconds: How long all of it may take; by default as long as a request; ``0`` for any time.
+
+    Raises:
+        RequestError: It is too slow.
+        ClientDisconnect: The client went away.
+    """
+    whole = settings.seconds if seconds is None else seconds
+    end = asyncio.get_running_loop().time() + whole
+    more = True
+    while more:
+        left = end - asyncio.get_running_loop().time() if whole else settings.idle_seconds
+        try:
+            async with asyncio.timeout(min(settings.idle_seconds, left)):
+                message = await receive()
+        except TimeoutError:
+            what = "The request's body did not come in time."
+            raise RequestError(408, "too_slow", what, "Send it at once.", {"Connection": "close"}) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]
+
+
+def check_encoding(headers: Mapping[str, str]) -> None:
+    """See that a body is not compressed: what it would take unpacked cannot be told from its size.
+
+    Raises:
+        RequestError: It is.
+    """
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RequestError(415, "compressed", f"Bodies compressed by {encoding[:40]!r} are not read.", "Send it plain.")
+
+
+def check_type(headers: Mapping[str, str], *wanted: str) -> None:
+    """See that a body is said to be of a type that a page of another site cannot send unasked.
+
+    Raises:
+        RequestError: It is of another type.
+    """
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in wanted:
+        what = f"The body's type is {given[:40]!r}." if given else "The body's type is not told."
+        raise RequestError(415, "wrong_type", what, f"Send it with Content-Type: {wanted[0]}.")
+
+
+def too_large(settings: Settings) -> RequestError:
+    """What a client hears whose body or line is too large."""
+    what = f"There is more than {settings.body_bytes:,} bytes of it."
+    return RequestError(413, "too_large", what, "Send fewer texts at once, or a stream.", {"Connection": "close"})
+
+
+# --- values ---
+
+
+async def read_ask(body: bytes) -> Ask:
+    """What a body asks.
+
+    Raises:
+        RequestError: It is no JSON, or not of this form.
+    """
+    return await asyncio.to_thread(_ask, body) if len(body) > LARGE else _ask(body)
+
+
+def _ask(body: bytes) -> Ask:
+    value = read_value(body)
+    if not isinstance(value, dict):
+        raise RequestError(422, "invalid", "The body is no object.", 'As in {"text": "..."}')
+    try:
+        return Ask.model_validate(value)
+    except ValidationError as error:
+        raise _told(error) from None
+
+
+def read_value(body: bytes) -> object:
+    """A value of JSON.
+
+    Raises:
+        RequestError: It is none: not UTF-8, not JSON, nested too deeply, NaN, a key twice, half a character.
+    """
+    try:
+        return load_json(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        what = f"Not UTF-8 at byte {error.start + 1:,}."
+        raise RequestError(400, "invalid_json", what, "Send JSON in UTF-8.") from None
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise RequestError(400, "invalid_json", f"{what[:200]}.", remedy[:200] or "Send JSON in UTF-8.") from None
+
+
+def read_part(body: bytes) -> Question:
+    """A line of a stream: a string, or an object with ``text`` or ``words``.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    value = read_value(body)
+    if isinstance(value, str):
+        return Question(text=value)
+    if not isinstance(value, dict):
+        raise RequestError(422, "invalid", "This is neither a string nor an object.", 'As in "..." or {"text": "..."}')
+    try:
+        part = Part.model_validate(value)
+    except ValidationError as error:
+        raise _told(error) from None
+    return _question(part)
+
+
+def _told(error: ValidationError) -> RequestError:
+    """The first fault that pydantic found, in words."""
+    found = error.errors(include_url=False, include_context=False)
+    deepest = max(found, key=lambda one: len(one["loc"]))  # of the kinds that a text may be the one that was meant
+    kinds = {"str", "Part"}
+    place = ".".join(str(part) for part in deepest["loc"] if part not in kinds)
+    if deepest["type"] == "extra_forbidden":
+        known = Part.model_fields if "Part" in deepest["loc"] or error.title == "Part" else Ask.model_fields
+        return RequestError(422, "invalid", f"There is no key {place[:80]!r}.", nearest(str(deepest["loc"][-1]), known))
+    message = deepest["msg"][:1].lower() + deepest["msg"][1:]
+    return RequestError(422, "invalid", f"{place[:80] or 'body'}: {message[:200]}.", "See /docs for its form.")
+
+
+# --- questions ---
+
+
+def questions_of(ask: Ask, settings: Settings) -> list[Question]:
+    """The texts of a request.
+
+    Raises:
+        RequestError: None or several ways to give texts are used, or there is too much of something.
+    """
+    given = [name for name in ("text", "words", "texts") if getattr(ask, name) is not None]
+    if len(given) != 1:
+        what = f"Both {given[0]} and {given[1]} are given." if given else "No text is given."
+        raise RequestError(422, "invalid", what, "Give one of text, words and texts.")
+    if ask.texts is None:
+        part = Part(text=ask.text, pair=ask.pair, words=ask.words)
+        return [check(_question(part), settings)]
+    if ask.pair is not None:
+        remedy = 'As in {"texts": [{"text": "...", "pair": "..."}]}'
+        raise RequestError(422, "invalid", "pair stands beside texts.", remedy)
+    if len(ask.texts) > settings.texts:
+        what = f"There are {len(ask.texts):,} texts, and at most {settings.texts:,} are taken at once."
+        raise RequestError(422, "too_many_texts", what, "Send them as a stream, or in parts.")
+    asked = enumerate(
+        Question(text=one) if isinstance(one, str) else _question(one, i) for i, one in enumerate(ask.texts)
+    )
+    return [check(question, settings, f"texts.{i}") for i, question in asked]
+
+
+def _question(part: Part, number: int | None = None) -> Question:
+    where = "" if number is None else f"texts.{number}: "
+    if (part.text is None) == (part.words is None):
+        what = "neither text nor words is given" if part.text is None else "both text and words are given"
+        raise RequestError(422, "invalid", f"{where}{what}.", "Give one of them.")
+    if part.words is not None and part.pair is not None:
+        what = f"{where}pair stands beside words."
+        raise RequestError(422, "invalid", what, "Pairs are raw texts: give text and pair.")
+    return Question(part.text, part.pair, None if part.words is None else tuple(part.words))
+
+
+def check(question: Question, settings: Settings, where: str = "the text") -> Question:
+    """See that a text is not too long.
+
+    Raises:
+        RequestError: It is.
+    """
+    parts: Sequence[str] = question.words or (question.text or "", question.pair or "")
+    longest = max(map(len, parts), default=0) if question.words is None else sum(map(len, parts))
+    if longest > settings.text_characters:
+        what = f"{where} has {longest:,} characters, and at most {settings.text_characters:,} are taken."
+        raise _too_long(what, "Send it in parts, such as its paragraphs.")
+    if question.words is not None and len(question.words) > settings.words:
+        what = f"{where} has {len(question.words):,} words, and at most {settings.words:,} are taken as one sentence."
+        raise _too_long(what, "Send its sentences as texts of their own.")
+    return question
+
+
+def _too_long(what: str, remedy: str) -> RequestError:
+    return RequestError(422, "text_too_long", what[:1].upper() + what[1:], remedy)
+
+
+def wish_of(tasks: Sequence[str] | None, confidence: bool, form: Literal["json", "conllu"] = "json") -> Wish:
+    """How texts are to be answered; the order of tasks does not matter."""
+    return Wish(None if tasks is None else tuple(sorted(set(tasks))), confidence, form)

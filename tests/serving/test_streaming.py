@@ -1,0 +1,192 @@
+"""Answers line by line: in order, in bounded memory, with faults in their places: on a stub of a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from serving.stub import Service, Stub, service
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def run(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
+
+
+def lines(response: httpx.Response) -> list[dict[str, Any]]:
+    assert response.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+async def stream(served: Service, body: Any, query: str = "") -> httpx.Response:
+    return await served.client.post(f"/v1/stream{query}", content=body, headers=NDJSON, timeout=30)
+
+
+def test_lines_are_answered_in_order() -> None:
+    body = "\n".join(json.dumps(f"text {i}") for i in range(500))
+
+    async def go() -> None:
+        async with service(Stub()) as served:
+            found = lines(await stream(served, body.encode()))
+            assert [one["text"] for one in found] == [f"text {i}" for i in range(500)]
+            mixed = b'"a"\n\n{"text": "b"}\r\n{"words": ["c", "d"]}\n'
+            found = lines(await stream(served, mixed, "?tasks=mood,pos&confidence=true"))
+            assert [one["text"] for one in found] == ["a", "b", "c d"]
+            assert found[0]["tasks"] == ["mood", "pos"] and found[0]["confidence"] is True
+            assert lines(await stream(served, b"")) == []
+
+    run(go())
+
+
+def test_lines_come_in_pieces_of_any_size() -> None:
+    body = "".join(json.dumps({"text": f"täxt {i} ☃"}, ensure_ascii=False) + "\n" for i in range(40)).encode()
+
+    async def pieces(size: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    async def go() -> None:
+        async with service(Stub()) as served:
+            for size in (1, 3, 7, 64, 10_000):
+                found = lines(await stream(served, pieces(size)))
+                assert [one["text"] for one in found] == [f"täxt {i} ☃" for i in range(40)]
+
+    run(go())
+
+
+def test_a_fault_stands_in_its_place_with_its_line() -> None:
+    async def go() -> None:
+        async with service(Stub(failing={"bad"}), text_characters=10) as served:
+            body = b'"a"\n{"txt": 1}\n"' + b"x" * 11 + b'"\n[1]\n"bad"\n\xff\n"b"'
+            found = lines(await stream(served, body))
+            codes = [one["error"]["code"] if "error" in one else one["text"] for one in found]
+            assert codes == ["a", "invalid", "text_too_long", "invalid", "failed", "invalid_json", "b"]
+            assert [one["error"]["line"] for one in found if "error" in one] == [2, 3, 4, 5, 6]
+
+    run(go())
+
+
+def test_a_line_without_an_end_is_cut_off() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'"a"\n"'
+        for _ in range(1_000):
+            yield b"x" * 1000
+
+    async def go() -> None:
+        async with service(Stub(), text_characters=100) as served:
+            found = lines(await stream(served, endless()))
+            assert found[0]["text"] == "a" and found[1]["error"]["code"] == "too_large" and len(found) == 2
+
+    run(go())
+
+
+def test_a_list_may_be_answered_by_lines_too() -> None:
+    async def go() -> None:
+        async with service(Stub()) as served:
+            body = {"texts": [f"text {i}" for i in range(300)]}
+            found = lines(await served.ask(body, headers={"Accept": "application/x-ndjson"}))
+            assert [one["text"] for one in found] == body["texts"]
+            conllu = await served.ask(body | {"format": "conllu"}, headers={"Accept": "application/x-ndjson"})
+            assert conllu.status_code == 422
+
+    run(go())
+
+
+def test_no_more_is_read_than_is_answered() -> None:
+    """A stream of any length takes bounded memory: its reader waits for the model, and so does its writer."""
+    stub = Stub(delay=0.01)
+    given = 0
+
+    async def source() -> AsyncIterator[bytes]:
+        nonlocal given
+        for i in range(3_000):
+            given += 1
+            yield json.dumps(f"text {i}").encode() + b"\n"
+
+    async def go() -> int:
+        furthest = 0
+        async with service(stub, batch_characters=500) as served:
+
+            async def watch() -> None:
+                nonlocal furthest
+                while True:
+                    furthest = max(furthest, given - sum(map(len, stub.texts)))
+                    await asyncio.sleep(0.005)
+
+            watching = asyncio.create_task(watch())
+            assert len(lines(await stream(served, source()))) == 3_000
+            watching.cancel()
+        return furthest
+
+    assert run(go()) < 1_000
+
+
+def test_a_reader_that_leaves_ends_its_stream() -> None:
+    stub = Stub(delay=0.02)
+
+    async def go() -> None:
+        async with service(stub, batch_characters=200) as served:
+            headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/annotate",
+                "query_string": b"",
+                "root_path": "",
+                "headers": [*headers, (b"accept", b"application/x-ndjson")],
+            }
+            body = json.dumps({"texts": [f"text {i}" for i in range(5_000)]}).encode()
+            messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
+
+            async def receive() -> dict[str, Any]:
+                if messages:
+                    return messages.pop(0)
+                await asyncio.sleep(0.1)
+                return {"type": "http.disconnect"}
+
+            async def send(_: Any) -> None:
+                pass
+
+            await served.app(scope, receive, send)
+            assert sum(map(len, stub.texts)) < 500 and len(served.models.first.line) == 0
+
+    run(go())
+
+
+def test_a_client_that_does_not_read_is_left() -> None:
+    aborted = False
+
+    async def go() -> None:
+        async with service(Stub(), idle_seconds=0.1) as served:
+            headers = [(b"host", b"localhost"), (b"content-type", b"application/x-ndjson")]
+
+            def abort() -> None:
+                nonlocal aborted
+                aborted = True
+
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/stream",
+                "query_string": b"",
+                "root_path": "",
+                "headers": headers,
+                "extensions": {"polyhead.abort": abort},
+            }
+
+            async def receive() -> dict[str, Any]:
+                return {"type": "http.request", "body": b'"a"\n' * 100, "more_body": True}
+
+            async def send(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    await asyncio.sleep(60)
+
+            await asyncio.wait_for(served.app(scope, receive, send), 10)
+
+    run(go())
+    assert aborted
