@@ -29,6 +29,7 @@ ORDER = [
         "text_metrics",
         "doc",
         "nn",
+        "answering",
         "tasks",
         "intervals",
     ),
@@ -168,6 +169,7 @@ def test_a_task_type_is_one_file() -> None:
     assert {path.stem for path in (ROOT / "tasks").glob("*.py")} == TASK_TYPES | {
         "__init__",
         "base",
+        "head",
         "labels",
         "packing",
         "settings",

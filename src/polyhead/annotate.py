@@ -13,6 +13,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
 
+from polyhead.answering.annotator import Annotator
 from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
 from polyhead.data.braces import checked_parts, is_braced, part_names
 from polyhead.data.example import WordLabels
@@ -22,7 +23,7 @@ from polyhead.data.write_tables import TableWriter, text_line
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest, refused
 from polyhead.files import check_place, is_device, real, whole
-from polyhead.predict import Annotator, load
+from polyhead.predict import load
 
 OUTPUTS = {
     "conllu": ".conllu",
@@ -200,7 +201,7 @@ def _fitting(annotator: Annotator, source: str, output: Path | None) -> str:
         return "text"
     if source in _AS_THEY_CAME:
         return source
-    about_words = any(annotator.model.tasks[name].words for name in annotator.names)
+    about_words = any(annotator.backend.tasks[name].words for name in annotator.names)
     return "conllu" if source in _BY_LINES and about_words else "jsonl"
 
 
@@ -249,8 +250,8 @@ _TABLES = ("csv", "tsv", "jsonl", "parquet")
 
 def _known(annotator: Annotator, kind: str) -> dict[str, Any]:
     """How the model's own data of this format was read; of another kind of table what names its columns."""
-    data = annotator.model.info.get("data", {})
-    wanted = {annotator.model.tasks[name].data for name in annotator.names}  # not those of texts without labels
+    data = annotator.backend.info.get("data", {})
+    wanted = {annotator.backend.tasks[name].data for name in annotator.names}  # not those of texts without labels
     specs: list[dict[str, Any]] = [spec for name, spec in data.items() if name in wanted]
     same = next((spec for spec in specs if spec.get("format") == kind), None)
     if same is not None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from polyhead.answering.batches import BUDGET
 from polyhead.data.example import Example
 from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import BUDGET, answer
+from polyhead.predict import answer
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
