@@ -144,7 +144,7 @@ def assemble(start: Path, run: Path, folder: Path) -> None:
 
     import polyhead
 
-    model = polyhead.load(run).model
+    model = polyhead.load(run).backend.model
     network = AutoModelForSeq2SeqLM.from_pretrained(start)
     network.model.encoder.load_state_dict(model.encoder.transformer.state_dict(), strict=False)
     found = network.load_state_dict(model.head("fr").decoder.network.state_dict(), strict=False)

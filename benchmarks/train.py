@@ -188,7 +188,9 @@ def time_prediction(annotate: Any, file: Path) -> dict[str, float]:
     from polyhead.data import DataSpec, read
 
     texts = [example.words for example in read(file, DataSpec(format="conllu"), {})]
-    pieces = sum(len(item.ids) for item in annotate.model.encoder.tokenise(list(read(file, DataSpec(format="conllu")))))
+    pieces = sum(
+        len(item.ids) for item in annotate.backend.model.encoder.tokenise(list(read(file, DataSpec(format="conllu"))))
+    )
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -198,7 +200,7 @@ def time_prediction(annotate: Any, file: Path) -> dict[str, float]:
     took = statistics.median(times)
     return {
         "predict_words_per_second": sum(map(len, texts)) / took,
-        "predict_operations": 2 * annotate.model.encoder.layer_weights * pieces / took,
+        "predict_operations": 2 * annotate.backend.model.encoder.layer_weights * pieces / took,
     }
 
 

@@ -33,6 +33,7 @@ ORDER = [
         "doc",
         "ranks",
         "nn",
+        "answering",
         "tasks",
         "intervals",
     ),
@@ -180,6 +181,7 @@ def test_a_task_type_is_one_file() -> None:
     assert {path.stem for path in (ROOT / "tasks").glob("*.py")} == TASK_TYPES | {
         "__init__",
         "base",
+        "head",
         "labels",
         "packing",
         "settings",

@@ -15,9 +15,9 @@ import polyhead
 import polyhead.predict
 import runs
 from polyhead import Annotator, PolyheadError
+from polyhead.answering.annotator import CHUNK_CHARACTERS, CHUNK_TEXTS, LONGEST, _keys, output_names
 from polyhead.data import DataSpec, Example, read
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
-from polyhead.predict import CHUNK_CHARACTERS, CHUNK_TEXTS, LONGEST, _keys, output_names
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -294,7 +294,7 @@ def test_what_was_read_before_a_fault_is_answered(texts: Annotator) -> None:
 )
 def test_no_two_answers_have_one_name(layers: dict[str, str], names: dict[str, str]) -> None:
     tasks = {name: SimpleNamespace(layer=layer, answers=True) for name, layer in layers.items()}
-    assert output_names(SimpleNamespace(tasks=tasks)) == names  # type: ignore[arg-type]
+    assert output_names(tasks) == names  # type: ignore[arg-type]
 
 
 def test_no_two_layers_have_one_key() -> None:

@@ -17,9 +17,10 @@ from polyhead.version import __version__
 
 if TYPE_CHECKING:
     from polyhead.advice import Advice, advise
+    from polyhead.answering.annotator import Annotator
     from polyhead.doc import Doc, Sentence
     from polyhead.hub import push
-    from polyhead.predict import Annotator, load
+    from polyhead.predict import load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
     from polyhead.studies.answers import Answers
@@ -56,7 +57,7 @@ __all__ = [
 
 _HOMES = {
     "Advice": "polyhead.advice",
-    "Annotator": "polyhead.predict",
+    "Annotator": "polyhead.answering.annotator",
     "Answers": "polyhead.studies.answers",
     "Doc": "polyhead.doc",
     "Recipe": "polyhead.recipe",

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from polyhead.answering.annotator import Annotator
 from polyhead.data import FORMATS, DataSpec, Example, format_of, lines, read
 from polyhead.data.braces import checked_parts, is_braced, part_names
 from polyhead.data.example import WordLabels
@@ -17,7 +18,7 @@ from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import check_place
 from polyhead.output import Sink, Writer, check_answers, check_source, fitting, opened, output_format
-from polyhead.predict import Annotator, load
+from polyhead.predict import load
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 """The formats of inputs whose columns or fields have names."""
@@ -196,8 +197,8 @@ def spec_for(annotator: Annotator, path: Path, kind: str, text: str | None, pair
 
 def _known(annotator: Annotator, kind: str) -> dict[str, Any]:
     """How the model's own data of this format was read; of another kind of table what names its columns."""
-    data = annotator.model.info.get("data", {})
-    wanted = {annotator.model.tasks[name].data for name in annotator.names}  # not those of texts without labels
+    data = annotator.backend.info.get("data", {})
+    wanted = {annotator.backend.tasks[name].data for name in annotator.names}  # not those of texts without labels
     specs: list[dict[str, Any]] = [spec for name, spec in data.items() if name in wanted]
     same = next((spec for spec in specs if spec.get("format") == kind), None)
     if same is not None:

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from polyhead.answering.batches import BUDGET
 from polyhead.data.example import Prediction
 from polyhead.files import read_json, write_json
 from polyhead.model import Model, model_folder
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.precision import autocast
 from polyhead.nn.tempered import COOLEST, HOTTEST
-from polyhead.predict import BUDGET, answer
+from polyhead.predict import answer
 from polyhead.scoring import Gold
 from polyhead.tasks import Head
 

@@ -12,6 +12,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Protocol
 
+from polyhead.answering.annotator import Annotator
 from polyhead.data import DataSpec, Example
 from polyhead.data.spec import TEXT
 from polyhead.data.write_parquet import ParquetWriter, answer_types, columns_of, sentence_type
@@ -19,7 +20,6 @@ from polyhead.data.write_tables import TableWriter, text_line
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest, refused
 from polyhead.files import is_device, real, whole
-from polyhead.predict import Annotator
 
 OUTPUTS = {
     "conllu": ".conllu",
@@ -73,7 +73,7 @@ def fitting(annotator: Annotator, source: str, output: Path | None) -> str:
         return "text"
     if source in _AS_THEY_CAME:
         return source
-    about_words = any(annotator.model.tasks[name].words for name in annotator.names)
+    about_words = any(annotator.backend.tasks[name].words for name in annotator.names)
     return "conllu" if source in _BY_LINES and about_words else "jsonl"
 
 
@@ -196,7 +196,7 @@ class _Rows:
     def begin(self, path: Path, spec: DataSpec, first: int = 0) -> None:
         """The answers that follow are for the rows of this file."""
         annotator, sure = self.write.annotator, self.write.confidence
-        kinds = {layer: annotator.model.tasks[name].kind for name, layer in annotator.names.items()}
+        kinds = {layer: annotator.backend.tasks[name].kind for name, layer in annotator.names.items()}
         parted = {annotator.names[name]: kinds[annotator.names[name]] for name in annotator.about_sentences}
         columns = columns_of(path)
         if spec.column("words") not in columns:  # a text that came as words is one sentence, whose answers are its own

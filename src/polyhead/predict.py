@@ -1,34 +1,19 @@
-"""From examples to answers: batches by length, one encoding for all heads, answers in the order of the questions."""
+"""From examples to answers with torch: one encoding of each batch for all heads; and the loading of any model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from polyhead.data.example import Example, Prediction, Text
-from polyhead.data.segment import split as split_text
-from polyhead.data.spec import CONLLU_LAYERS
-from polyhead.data.writers import set_apart
-from polyhead.doc import Doc, Sentence
-from polyhead.errors import PolyheadError, nearest
+from polyhead.answering.annotator import Annotator
+from polyhead.answering.batches import BUDGET, Answers, at_once, in_batches
+from polyhead.data.example import Example, Prediction
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
-from polyhead.nn.batch import cut_batches
-from polyhead.nn.pieces import Ints, Pieces
+from polyhead.nn.pieces import Pieces
 from polyhead.nn.precision import Precision, choose_precision, find_device
-
-BUDGET = 2048
-"""The most pieces encoded at once in prediction: large enough for full matrix speed, small enough for the caches."""
-
-CHUNK_TEXTS, CHUNK_CHARACTERS = 1024, 200_000
-"""How many texts, and how much of them, are read before they are answered."""
-
-LONGEST = 500
-"""The most words of a sentence cut from raw text: what runs on for longer is a list or no prose, and a parser's work
-grows with the square of it."""
+from polyhead.tasks import Task
 
 
 def answer(
@@ -43,184 +28,67 @@ def answer(
         budget: The most pieces encoded at once.
         sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
     """
-    answers: list[dict[str, Prediction]] = [{} for _ in items]
-    for batch in by_length(model, items, budget):
-        for row, given in zip(batch, answer_batch(model, [items[row] for row in batch], tasks, sure=sure), strict=True):
-            answers[row] = given
-    return answers
+    sizes = model.encoder.measure(items)
+    return in_batches(items, sizes, _about_words(model, tasks), _answers(model, sure), budget)
 
 
 def answer_batch(
     model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, sure: bool = True
 ) -> list[dict[str, Prediction]]:
     """As :func:`answer`, of examples that are encoded at once."""
-    answers: list[dict[str, Prediction]] = [{} for _ in items]
-    split = [i for i, item in enumerate(items) if item.words]
-    wanted = {name: split if model.tasks[name].words else list(range(len(items))) for name in tasks}
-    encoded = model.encoder.collate(items).to(model.encoder.device)
-    for name, given in model.predict(encoded, wanted, sure=sure).items():
-        for i, prediction in zip(wanted[name], given, strict=True):
-            answers[i][name] = prediction
+    return at_once(items, _about_words(model, tasks), _answers(model, sure))
+
+
+def _about_words(model: Model, tasks: Sequence[str]) -> dict[str, bool]:
+    return {name: model.tasks[name].words for name in tasks}
+
+
+def _answers(model: Model, sure: bool) -> Answers:
+    def answers(some: Sequence[Pieces], wanted: Mapping[str, Sequence[int]]) -> dict[str, list[Prediction]]:
+        return model.predict(model.encoder.collate(some).to(model.encoder.device), wanted, sure=sure)
+
     return answers
 
 
-def by_length(model: Model, items: Sequence[Pieces], budget: int) -> list[Ints]:
-    """Batches of examples of like length, as places of examples."""
-    lengths, rows = model.encoder.measure(items)
-    return cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, budget)
-
-
-class Annotator:
-    """A trained model that answers for texts: what :func:`polyhead.load` gives.
+class TorchBackend:
+    """A model of torch, for an :class:`Annotator`.
 
     Args:
         model: In evaluation mode.
-
-    Attributes:
-        about_pairs: The tasks that learnt from text pairs.
-
-    Raises:
-        PolyheadError: No head annotates: the model was only pretrained.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._answer_with(output_names(model))
-        if not self.names:
-            raise PolyheadError(
-                f"This model annotates nothing: it learnt only {', '.join(model.tasks)}, from text without labels.",
-                remedy="Train it further with tasks that have labels.",
-            )
-        self.keys = _keys(model)
-
-    def _answer_with(self, names: Mapping[str, str]) -> None:
-        """Set the tasks that answer, and what their answers are called."""
-        self.names = dict(names)
-        units = self.model.info.get("units", {})
-        tasks = {name: self.model.tasks[name] for name in names}
-        self._whole = [name for name, task in tasks.items() if not task.words and units.get(name) != "words"]
-        self._rest = [name for name in tasks if name not in self._whole]
-        data = self.model.info.get("data", {})
-        self._by_language: dict[str | None, list[str]] = {}
-        for name, task in tasks.items():
-            self._by_language.setdefault(data.get(task.data, {}).get("language_code"), []).append(name)
-        self.about_pairs = [name for name in self._whole if units.get(name) == "pair"]
-
-    def only(self, *tasks: str) -> Annotator:
-        """The same, with the answers of some tasks alone.
-
-        Raises:
-            PolyheadError: No task that annotates has this name.
-        """
-        for task in tasks:
-            if task not in self.names:
-                raise PolyheadError(
-                    f"No task of the model that annotates is called {task!r}.", remedy=nearest(task, self.names)
-                )
-        narrowed = copy(self)
-        narrowed._answer_with({task: name for task, name in self.names.items() if task in tasks})
-        return narrowed
-
-    def searching(self, *, beams: int | None = None, best: int = 1, temperature: float | None = None) -> Annotator:
-        """The same, with texts looked for in another way than the model was trained to; the model itself changes.
-
-        Args:
-            beams: How many hypotheses are kept; by default as the task says, and at least ``best``.
-            best: How many texts are wanted; those after the first are ``Prediction.others``.
-            temperature: Texts are drawn by their pieces' probabilities, with logits divided by this.
-
-        Raises:
-            PolyheadError: The model writes no texts, or a number is out of bounds.
-        """
-        if not self.writers:
-            raise PolyheadError("No task of the model writes texts.", remedy="Leave beams, n-best and temperature out.")
-        for name in self.writers:
-            self.model.tasks[name].search(beams=beams, best=best, temperature=temperature)
-        return self
 
     @property
-    def writers(self) -> list[str]:
-        """The tasks whose answers are texts."""
-        return [name for name in self.names if self.model.tasks[name].kind is Text]
+    def tasks(self) -> Mapping[str, Task]:
+        """The model's tasks."""
+        return self.model.tasks
 
     @property
-    def about_parts(self) -> list[str]:
-        """The tasks whose answers are not for a text as a whole, but for its words or sentences; texts are joined."""
-        return [name for name in self._rest if name not in self.writers]
+    def info(self) -> Mapping[str, Any]:
+        """What is kept beside the weights."""
+        return self.model.info
 
     @property
-    def about_sentences(self) -> list[str]:
-        """The tasks that answer for each sentence of a raw text, and not for the whole."""
-        return list(self._rest)
+    def precision(self) -> Precision:
+        """What the model computes in."""
+        return self.model.precision
 
-    def __call__(self, text: str) -> Doc:
-        """Every head's answer for a raw text.
+    def tokenise(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:
+        """The pieces of each example."""
+        return self.model.encoder.tokenise(examples, language)
 
-        Raises:
-            TypeError: Something else was given.
-        """
-        if not isinstance(text, str):
-            raise TypeError(f"a text is a string, not {type(text).__name__}; see .texts, .words and .pairs for several")
-        return self.texts([text])[0]
+    def answer(
+        self, items: Sequence[Pieces], tasks: Sequence[str], *, sure: bool = True
+    ) -> list[dict[str, Prediction]]:
+        """As :func:`answer`."""
+        return answer(self.model, items, tasks, sure=sure)
 
-    def texts(self, texts: Iterable[str]) -> list[Doc]:
-        """Every head's answer for each of several raw texts."""
-        return list(self.stream(Example(text=text) for text in texts))
 
-    def words(self, texts: Iterable[Sequence[str]]) -> list[Doc]:
-        """Every head's answer for texts that are split into words already, one sentence each."""
-        return list(self.stream(Example(words=tuple(words)) for words in texts))
-
-    def pairs(self, pairs: Iterable[tuple[str, str]]) -> list[Doc]:
-        """The answers of heads about text pairs."""
-        return list(self.stream(Example(text=first, pair=second) for first, second in pairs))
-
-    def stream(self, examples: Iterable[Example], *, split: bool | None = None) -> Iterator[Doc]:
-        """Answer for a stream of examples in bounded memory, in their order.
-
-        Args:
-            examples: With words, or raw text.
-            split: Whether raw text is split into sentences and words; by default only if some head is about words.
-        """
-        split = bool(self._rest) if split is None else split
-        for chunk in chunks(examples):
-            yield from self._answer(chunk, split)
-
-    def _answer(self, examples: Sequence[Example], split: bool) -> Iterator[Doc]:
-        """Lay out what is to be encoded: each sentence once, and a whole text only if it has several sentences."""
-        units: list[Example] = []
-        layout: list[tuple[Example, range, int]] = []  # text, its sentences, and where its whole is encoded
-        for example in examples:
-            parts = [example] if example.words or example.pair is not None or not split else cut(example)
-            first = len(units)
-            units += parts
-            if len(parts) != 1:
-                units.append(example)
-            layout.append((example, range(first, first + len(parts)), len(units) - 1))
-        alone = [whole for _, sentences, whole in layout if whole not in sentences]
-        given = self._all_answers(units, set(alone))
-        for example, places, whole in layout:
-            named = {self.names[task]: given[whole][task] for task in self._whole}
-            sentences = tuple(
-                Sentence(
-                    units[i],
-                    {self.names[task]: answer for task, answer in given[i].items() if task not in self._whole},
-                    self.keys,
-                )
-                for i in places
-            )
-            yield Doc(example, sentences if split or example.words else (), named, self.keys)
-
-    def _all_answers(self, units: Sequence[Example], wholes: set[int]) -> list[dict[str, Prediction]]:
-        everything = [i for i in range(len(units)) if i not in wholes]
-        out: list[dict[str, Prediction]] = [{} for _ in units]
-        for language, names in self._by_language.items():  # each task reads texts as those that it learnt from
-            items = self.model.encoder.tokenise(units, language)
-            parts = [(everything, names), (sorted(wholes), [name for name in self._whole if name in names])]
-            for rows, tasks in parts:
-                for row, answers in zip(rows, answer(self.model, [items[i] for i in rows], tasks), strict=True):
-                    out[row] |= answers
-        return out
+def annotator(model: Model) -> Annotator:
+    """What answers for texts with a model of torch, in evaluation mode."""
+    return Annotator(TorchBackend(model))
 
 
 def load(
@@ -240,59 +108,4 @@ def load(
     place = find_device(device)
     keep_freed_memory()
     model = load_model(folder, best).to(place)
-    return Annotator(model.use(precision or choose_precision(place)))
-
-
-def output_names(model: Model) -> dict[str, str]:
-    """What the answers of each task that answers are called: its layer, or its own name where two would be called the
-    same."""
-    return set_apart({name: task.layer for name, task in model.tasks.items() if task.answers})
-
-
-def _keys(model: Model) -> dict[str, str]:
-    """The CoNLL-U key of a layer, where its dataset has one of its own."""
-    specs = model.info.get("data", {})
-    tasks = [task for task in model.tasks.values() if task.annotates]
-    wishes = {layer: layer for layer in sorted({task.layer for task in tasks} - set(CONLLU_LAYERS))}
-    for task in tasks:
-        spec = specs.get(task.data, {})
-        wishes |= {k: v for table in ("misc", "comments") for k, v in spec.get(table, {}).items() if k == task.layer}
-    return {layer: key for layer, key in set_apart(wishes).items() if key != layer}
-
-
-def cut(example: Example) -> list[Example]:
-    """A raw text as sentences with words; none for white space."""
-    text = example.text or ""
-    sentences = []
-    found = (words[i : i + LONGEST] for words in split_text(text) for i in range(0, len(words), LONGEST))
-    for words in found:
-        start, end = words[0][0], words[-1][1]
-        sentences.append(
-            Example(
-                words=tuple(text[a:b] for a, b in words),
-                text=text[start:end],
-                offsets=tuple((a - start, b - start) for a, b in words),
-                file=example.file,
-                line=example.line,
-            )
-        )
-    return sentences
-
-
-def chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Groups of examples that are worth sorting by length, yet small. What was read before a fault comes before it."""
-    chunk: list[Example] = []
-    size = 0
-    try:
-        for example in examples:
-            chunk.append(example)
-            size += (len(example.words) * 6 or len(example.text or "")) + len(example.pair or "")
-            if len(chunk) >= CHUNK_TEXTS or size >= CHUNK_CHARACTERS:
-                yield chunk
-                chunk, size = [], 0
-    except Exception:
-        if chunk:
-            yield chunk
-        raise
-    if chunk:
-        yield chunk
+    return annotator(model.use(precision or choose_precision(place)))

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from polyhead import ranks
+from polyhead.answering.batches import BUDGET, by_length
 from polyhead.data.example import Example, Value
 from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import BUDGET, answer_batch, by_length
+from polyhead.predict import answer_batch
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -164,7 +165,7 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
 
 def _answers(model: Model, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
     """The answers of some tasks for each example, on the first of several processes, which share the work."""
-    batches = by_length(model, items, BUDGET)
+    batches = by_length(model.encoder.measure(items), BUDGET)
     mine: list[tuple[int, dict[str, Value]]] = []
     for place, counts in _rounds(model, len(batches)):
         rows = batches[place].tolist()

@@ -19,7 +19,8 @@ from polyhead.model import Model, Targets
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.loading import load_encoder
 from polyhead.nn.targets import END, START, TargetVocabulary, learn_vocabulary, restore_vocabulary
-from polyhead.predict import Annotator, answer
+from polyhead.predict import annotator as annotator_of
+from polyhead.predict import answer
 from polyhead.tasks import describe_task, make_task, restore_task
 from polyhead.tasks.seq2seq import Seq2Seq
 from polyhead.tasks.writing import Seq2SeqHead
@@ -401,7 +402,7 @@ def learnt_model(encoder: Encoder) -> Model:
 
 
 def test_several_texts_for_each_are_given_best_first(encoder: Encoder) -> None:
-    annotator = Annotator(learnt_model(encoder)).searching(best=3)
+    annotator = annotator_of(learnt_model(encoder)).searching(best=3)
     (doc,) = annotator.texts(["the dog sleeps"])
     prediction = doc.answers["target"]
     assert prediction.value == "Le chien dort." and len(prediction.others) == 2
@@ -415,7 +416,7 @@ def test_several_texts_for_each_are_given_best_first(encoder: Encoder) -> None:
 
 
 def test_drawn_texts_differ_and_the_seed_repeats_them(encoder: Encoder) -> None:
-    annotator = Annotator(learnt_model(encoder)).searching(temperature=20.0)
+    annotator = annotator_of(learnt_model(encoder)).searching(temperature=20.0)
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -438,7 +439,7 @@ def test_a_search_that_cannot_be_is_told(encoder: Encoder, search: dict[str, Any
     made = task(layers=1)
     made.prepare(examples())
     with pytest.raises(PolyheadError, match=told):
-        Annotator(model_of(encoder, made)).searching(**search)
+        annotator_of(model_of(encoder, made)).searching(**search)
 
 
 def test_a_text_is_no_longer_than_what_is_read_allows(encoder: Encoder) -> None:

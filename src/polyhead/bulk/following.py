@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from polyhead.annotate import spec_for
+from polyhead.answering.annotator import Annotator
 from polyhead.bulk.folder import Answers
 from polyhead.bulk.inputs import Input
 from polyhead.bulk.jobs import How, Job, Outcome, parts_of
 from polyhead.data.text import Notes
 from polyhead.errors import PolyheadError
-from polyhead.predict import Annotator
 
 SMALL = 2**20
 """The bytes of a file that is not cut into parts."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from polyhead import hub
 from polyhead.annotate import check_columns, opened_model
+from polyhead.answering.annotator import Annotator
 from polyhead.bulk.folder import MANIFEST, STATE, Answers
 from polyhead.bulk.following import Following, Progress, Summary
 from polyhead.bulk.inputs import Input, inputs_of, output_names
@@ -23,7 +24,7 @@ from polyhead.errors import PolyheadError
 from polyhead.files import check_place, fingerprint, read_json
 from polyhead.model import BEST, model_folder
 from polyhead.output import check_answers, check_source, fitting, output_format
-from polyhead.predict import Annotator, load
+from polyhead.predict import load
 
 ON = ("local", "ray")
 """Where a folder may be answered."""
@@ -157,7 +158,7 @@ def _settled(how: How, annotator: Annotator, on: str, workers: int | None) -> Ho
     threads = None if on == "local" and (workers or 1) == 1 else max(1, (os.cpu_count() or 1) // (workers or 1))
     if on == "ray" and workers is None:
         threads = 1
-    precision = None if "RAY_ADDRESS" in os.environ and on == "ray" else annotator.model.precision
+    precision = None if "RAY_ADDRESS" in os.environ and on == "ray" else annotator.backend.precision
     return replace(how, run=run, threads=threads, precision=how.precision or precision)
 
 

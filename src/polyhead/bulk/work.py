@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polyhead.annotate import note, opened_model, passed_on, unlabelled
+from polyhead.answering.annotator import Annotator, chunks
 from polyhead.bulk.jobs import How, Job, Outcome
 from polyhead.data import DataSpec, Example
 from polyhead.data.sections import cut, read_section
@@ -15,7 +16,7 @@ from polyhead.doc import Doc
 from polyhead.errors import PolyheadError
 from polyhead.files import whole
 from polyhead.output import Writer, sink_to
-from polyhead.predict import Annotator, chunks, load
+from polyhead.predict import load
 
 KEEPS_BLANK = "text"
 """The format of answers in which a blank line of plain text has a place of its own."""

@@ -1,4 +1,4 @@
-"""Linear-chain decoding over tags, with transitions that make invalid sequences impossible."""
+"""The likelihood of sequences of tags, with transitions that make invalid ones impossible."""
 
 from __future__ import annotations
 
@@ -7,57 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-FORBIDDEN = -torch.inf
-"""The score of an impossible transition: below any sum of scores, however large they are."""
+from polyhead.nn.tags import transitions
 
 
 def iob2_transitions(tags: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which tags may follow which in IOB2, and which may come first.
-
-    Args:
-        tags: ``O``, ``B-x`` and ``I-x``.
+    """Which tags may follow which in IOB2, and which may come first (see :func:`polyhead.nn.tags.transitions`).
 
     Returns:
-        Scores 0 or ``FORBIDDEN``: of tag i before tag j, shape (tags, tags), and of a first tag, shape (tags,).
+        Scores 0 or -inf: of tag i before tag j, shape (tags, tags), and of a first tag, shape (tags,).
     """
-    follow = torch.zeros(len(tags), len(tags))
-    first = torch.zeros(len(tags))
-    for j, tag in enumerate(tags):
-        if tag.startswith("I-"):
-            first[j] = FORBIDDEN
-            for i, before in enumerate(tags):
-                if before not in (tag, "B-" + tag[2:]):
-                    follow[i, j] = FORBIDDEN
-    return follow, first
-
-
-def viterbi(scores: Tensor, mask: Tensor, follow: Tensor, first: Tensor) -> Tensor:
-    """The best sequence of tags of each text (Viterbi 1967).
-
-    Args:
-        scores: Of each tag for each word. Shape (batch, words, tags).
-        mask: True where there is a word; words come first. Shape (batch, words).
-        follow: Of tag i before tag j. Shape (tags, tags).
-        first: Of each tag at the start. Shape (tags,).
-
-    Returns:
-        Tag indices; 0 where there is no word. Shape (batch, words).
-    """
-    batch, length, _ = scores.shape
-    best = scores[:, 0] + first  # (batch, tags)
-    pointers: list[Tensor] = []
-    for step in range(1, length):
-        reach, pointer = (best[:, :, None] + follow).max(dim=1)  # (batch, tags)
-        best = torch.where(mask[:, step, None], reach + scores[:, step], best)
-        pointers.append(pointer)
-    out = torch.zeros(batch, length, dtype=torch.long, device=scores.device)
-    last = best.argmax(dim=1)  # (batch,)
-    for step in range(length - 1, -1, -1):
-        out[:, step] = torch.where(mask[:, step], last, 0)
-        if step:
-            came = pointers[step - 1].gather(1, last[:, None])[:, 0]
-            last = torch.where(mask[:, step], came, last)
-    return out
+    follow, first = transitions(tags)
+    return torch.from_numpy(follow), torch.from_numpy(first)
 
 
 class Crf(nn.Module):
@@ -104,10 +64,6 @@ class Crf(nn.Module):
             mask: Shape (batch, words).
         """
         return (self._normaliser(scores, mask) - self._normaliser(within, mask)).sum()
-
-    def decode(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """The best sequences. Shapes as for :func:`viterbi`."""
-        return viterbi(scores, mask, self.follow, self.first)
 
     def marginals(self, scores: Tensor, mask: Tensor) -> Tensor:
         """The probability of each tag at each word, given the whole text.

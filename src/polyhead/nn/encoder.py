@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -16,12 +15,13 @@ from torch.utils.checkpoint import checkpoint
 from polyhead.data.example import Example
 from polyhead.errors import PolyheadError
 from polyhead.nn.adapt import adapter_names
-from polyhead.nn.batch import Batch, collate, padded_length, rows_of
+from polyhead.nn.batch import Batch, collate
 from polyhead.nn.dropout import replace_dropout, set_rates
 from polyhead.nn.encoding import Encoding
 from polyhead.nn.features import Features
 from polyhead.nn.halves import STATES, Inputs
 from polyhead.nn.layers import EMBEDDINGS, layers_prefix, level_of
+from polyhead.nn.layout import measure
 from polyhead.nn.pieces import CASES, Ints, Pieces, PieceTokenizer
 
 __all__ = ["Encoder", "Encoding"]
@@ -179,9 +179,7 @@ class Encoder(nn.Module):
 
     def measure(self, items: Sequence[Pieces]) -> tuple[Ints, Ints]:
         """The length of each example's longest row, in pieces, and its number of rows. Shapes (examples,)."""
-        lengths = [padded_length(item, self.tokenizer, self.window) for item in items]
-        rows = [rows_of(item, self.tokenizer, self.window) for item in items]
-        return np.asarray(lengths, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+        return measure(items, self.tokenizer, self.window)
 
     def forward(self, batch: Batch, *, all_layers: bool = False) -> Encoding:
         """Encode a batch, once for all heads; with ``all_layers`` the encoding holds all of them, to be mixed."""

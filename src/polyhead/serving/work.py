@@ -21,8 +21,8 @@ from polyhead.errors import PolyheadError
 from polyhead.serving.questions import Answer, Failure, Group, Head, Question, Wish
 
 if TYPE_CHECKING:
+    from polyhead.answering.annotator import Annotator
     from polyhead.doc import Doc
-    from polyhead.predict import Annotator
 
 KINDS: dict[type, str] = {
     Text: "text",

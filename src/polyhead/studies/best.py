@@ -24,7 +24,7 @@ from polyhead.files import fingerprint, read_json, write_json
 from polyhead.inspection import Inspection, inspect_run
 from polyhead.model import load_model
 from polyhead.nn.precision import choose_precision, find_device
-from polyhead.predict import Annotator
+from polyhead.predict import annotator
 from polyhead.studies.folder import MODEL, Result, Study
 from polyhead.studies.held import HELD, gives_chances
 from polyhead.studies.learn import FIGURES, Order
@@ -273,7 +273,7 @@ def _choice(known: Study, folder: Path, pool: Path, size: int, tell: Callable[[s
     model = load_model(folder).to(device).use(choose_precision(device))
     given, count = choose(model, question.target, pool, size, labelled, tell)
     spec = question.recipe.data[task.data]
-    form = Form(spec, question.recipe.base / spec.files("train")[0], task.layer, Annotator(model).keys)
+    form = Form(spec, question.recipe.base / spec.files("train")[0], task.layer, annotator(model).keys)
     written: Written = write_forms(known.folder / f"{CHOICE}-{key}", form, given)
     made = Choice(
         path=written.path.name,

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polyhead.annotate import spec_for, unlabelled
+from polyhead.answering.annotator import cut
 from polyhead.calibration import asking, by_batches
 from polyhead.data import Dataset, Example
 from polyhead.data.example import Prediction, Spans
@@ -29,7 +30,7 @@ from polyhead.data.readers import suffix_format
 from polyhead.data.text import Notes, is_stream, name_of
 from polyhead.errors import PolyheadError
 from polyhead.model import Model
-from polyhead.predict import Annotator, cut
+from polyhead.predict import annotator
 from polyhead.scoring import Gold
 from polyhead.studies.held import gives_chances
 
@@ -197,14 +198,14 @@ def doubt_of(answer: Prediction) -> float:
 
 def _new(model: Model, name: str, path: Path, labelled: Dataset, count: Count) -> Iterator[Example]:
     """The texts of a pool that are neither empty nor labelled nor there before, cut as the task reads them."""
-    annotator = Annotator(model).only(name)
+    given = annotator(model).only(name)
     task = model.tasks[name]
     by_sentence = task.words or model.info.get("units", {}).get(name) == "words"
-    spec = spec_for(annotator, path, suffix_format(path) or "text", None, None)
+    spec = spec_for(given, path, suffix_format(path) or "text", None, None)
     known = {_sum(example) for split in labelled.splits.values() for example in split}
     seen: set[int] = set()
     for example in unlabelled(path, spec, Notes(), keep_blank=False):
-        if name in annotator.about_pairs and example.pair is None:
+        if name in given.about_pairs and example.pair is None:
             raise PolyheadError(
                 f"tasks.{name} learnt from pairs of texts, and the pool has texts alone.",
                 remedy="Give a table with a column for each of the two, as the training data has.",

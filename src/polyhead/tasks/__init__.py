@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
 from polyhead.tasks.classification import Classification
 from polyhead.tasks.denoising import Denoising
+from polyhead.tasks.head import Head, LossSum, Network
 from polyhead.tasks.lemmatization import Lemmatization
 from polyhead.tasks.masked_lm import MaskedLm
 from polyhead.tasks.ner import Ner
@@ -24,6 +25,7 @@ __all__ = [
     "TYPES",
     "Head",
     "LossSum",
+    "Network",
     "Packing",
     "Task",
     "describe_task",

@@ -6,35 +6,22 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
 
+from polyhead.answering.chooser import Chooser
 from polyhead.data.example import Example, Prediction, Value
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Pieces, PieceTokenizer
-from polyhead.nn.soft import Soft
 from polyhead.outcomes import hits
+from polyhead.tasks.head import Head
 from polyhead.tasks.packing import Packing
 from polyhead.tasks.settings import check_settings
-
-
-class LossSum(NamedTuple):
-    """The loss of a head over the examples of a batch that carry its layer.
-
-    Attributes:
-        total: Summed over units. A scalar.
-        units: How many units it was summed over: words for word-level heads, texts for text-level ones. Where gold
-            and a teacher both count, those of each by its share, perhaps no whole number.
-    """
-
-    total: Tensor
-    units: float
 
 
 @dataclass(kw_only=True)
@@ -207,6 +194,10 @@ class Task(ABC):
         if that takes work of its own."""
         return head.predict(encoding)
 
+    def chooser(self, head: Head) -> Chooser:
+        """What turns the scores of the task's head into answers; see ``Head.chooser``."""
+        return head.chooser()
+
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:  # noqa: B027
         """Look for answers in another way from now on; types that write texts have several.
 
@@ -321,80 +312,3 @@ class Task(ABC):
 def learnt(default_factory: Any = list) -> Any:
     """A field of a task that ``prepare`` fills and no recipe may set."""
     return dataclasses.field(default_factory=default_factory, metadata={"learnt": True})
-
-
-class Head(nn.Module, ABC):
-    """The weights of one task."""
-
-    temperature: float = 1.0
-    """What ``predict`` divides logits by before they become confidences (see :mod:`polyhead.calibration`)."""
-
-    @abstractmethod
-    def loss(self, encoding: Encoding, targets: Sequence[Any]) -> LossSum:
-        """The loss over examples that all carry the layer.
-
-        Args:
-            encoding: The encoding of these examples.
-            targets: What ``Task.target`` gave for each.
-        """
-
-    @abstractmethod
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """An answer, with its confidence, for each example."""
-
-    def measure(self, encoding: Encoding, targets: Sequence[Any]) -> dict[str, float]:
-        """What to sum up over the blocks of a split for ``Task.figures``, for a task that does not annotate."""
-        total, units = self.loss(encoding, targets)
-        return {"loss": float(total), "units": units}
-
-    def surprise(self, encoding: Encoding, targets: Sequence[Any], temperatures: Sequence[float]) -> Tensor:
-        """The negative log likelihood of each example's gold, summed over its units, where logits are divided by each
-        of these temperatures. Confidences of a type without it are left as they are.
-
-        Returns:
-            Shape (examples, temperatures).
-        """
-        raise NotImplementedError(f"{type(self).__name__} is not calibrated")
-
-    def chances(self, encoding: Encoding, targets: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """The probability of each choice, for each unit of each example. Label errors are looked for in types that have
-        it (see ``Task.marks``); the last column may stand for what ``Task.choices`` has no name for.
-
-        Returns:
-            For each example an array of shape (units, choices).
-        """
-        raise NotImplementedError(f"{type(self).__name__} gives no probabilities")
-
-    def settle(self, earlier: Head) -> None:
-        """After weights of an earlier head were copied (see :meth:`label_axes`): begin well with labels new to it."""
-
-    def label_axes(self) -> dict[str, dict[int, list[str]]]:
-        """Which labels the rows, columns or other slices of each parameter stand for, in their order.
-
-        By parameter name and axis; where an axis is longer than its labels, each label has a stretch of it. A head that
-        goes on from one of a previous run takes these slices by the labels that both have. Parameters that are not
-        named stand for no labels, and are taken whole.
-        """
-        return {}
-
-    def soft(self, encoding: Encoding, choices: Sequence[str], temperature: float) -> list[Soft]:
-        """What a student may learn from this head: for each example the same number of arrays.
-
-        A type that has neither this nor :meth:`distil` can be neither teacher nor student.
-
-        Args:
-            encoding: The encoding of some examples, with or without gold.
-            choices: The ``Task.choices`` of the student, in whose order its soft labels must be.
-            temperature: What logits are divided by: above 1, soft labels are softer.
-        """
-        raise NotImplementedError(f"{type(self).__name__} gives no soft labels")
-
-    def distil(self, encoding: Encoding, soft: Sequence[Soft], temperature: float) -> LossSum:
-        """As :meth:`loss`, with a teacher's soft labels in the place of gold: 0 where the two agree.
-
-        Args:
-            encoding: The encoding of some examples, with or without gold.
-            soft: What :meth:`soft` of the teacher's head gave for each.
-            temperature: The same as then.
-        """
-        raise NotImplementedError(f"{type(self).__name__} learns from no soft labels")

@@ -11,14 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from polyhead.data.example import Example, Labels, Prediction, Value
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.labels import ChooseLabel, ChooseLabels
+from polyhead.data.example import Example, Labels, Value
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_label_sets, tally_labels
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, binary_soft_loss, keep, per_example, soft_loss, translate
 from polyhead.nn.tempered import surprises
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 from polyhead.tasks.labels import linear_axes, unknown_label
 
 
@@ -176,21 +179,13 @@ class ClassificationHead(Head):
             found = logits.softmax(1)[:, None]
         return list(found.numpy(force=True))
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The most probable label and its probability; for several labels those above one half.
+    def scores(self, encoding: Encoding) -> dict[str, torch.Tensor]:
+        """The logits. Shape (batch, labels)."""
+        return {"logits": self(encoding)}
 
-        The confidence of several labels is the probability that all decisions are right, taking them as independent.
-        """
-        logits = self(encoding) / self.temperature
-        if self.several:
-            chances = torch.sigmoid(logits)
-            sure = torch.maximum(chances, 1 - chances).log().sum(1).exp().tolist()
-            rows = (chances > 0.5).tolist()
-            values = [Labels(label for label, on in zip(self.labels, row, strict=True) if on) for row in rows]
-            return [Prediction(value, confidence) for value, confidence in zip(values, sure, strict=True)]
-        best, index = torch.softmax(logits, dim=1).max(dim=1)
-        chosen = zip(best.tolist(), index.tolist(), strict=True)
-        return [Prediction(self.labels[i], confidence) for confidence, i in chosen]
+    def chooser(self) -> Chooser:
+        """The most probable label and its probability; for several labels those above one half."""
+        return ChooseLabels(self.labels) if self.several else ChooseLabel(self.labels)
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each label."""

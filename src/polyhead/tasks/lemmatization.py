@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from polyhead.data.example import Example, Prediction, Value, WordLabels
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.words import ChooseLemmas
+from polyhead.data.example import Example, Value, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_words
 from polyhead.nn.edits import apply, script
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft
 from polyhead.nn.words import IGNORE
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 from polyhead.tasks.labels import unseen_note
 from polyhead.tasks.tagging import TaggingHead
 
@@ -116,8 +119,8 @@ class LemmatizationHead(Head):
 
     def __init__(self, width: int, scripts: Sequence[str], *, dropout: float) -> None:
         super().__init__()
+        self.scripts = list(scripts)
         self.choose = TaggingHead(width, scripts, dropout=dropout)
-        self.memory: dict[tuple[str, str], str] = {}
 
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
         """Cross entropy over words that have a lemma."""
@@ -141,25 +144,14 @@ class LemmatizationHead(Head):
         """The probability of each edit script of each word, (words, edit scripts)."""
         return self.choose.chances(encoding, targets)
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
+    def scores(self, encoding: Encoding) -> dict[str, torch.Tensor]:
+        """The logits of edit scripts. Shape (all words, scripts)."""
+        return self.choose.scores(encoding)
+
+    def chooser(self) -> Chooser:
         """The lemma of each word."""
-        self.choose.temperature = self.temperature
-        out = []
-        for words, choice in zip(encoding.texts, self.choose.predict(encoding), strict=True):
-            rules = cast(WordLabels, choice.value)
-            lemmas = WordLabels(self._lemma(cast(str, r), w) for r, w in zip(rules, words, strict=True))
-            out.append(Prediction(lemmas, choice.confidence))
-        return out
+        return ChooseLemmas(self.scripts)
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each edit script."""
         return {f"choose.{name}": axes for name, axes in self.choose.label_axes().items()}
-
-    def _lemma(self, rule: str, word: str) -> str:
-        """The lemma; remembered, since most words come often, up to a bound."""
-        lemma = self.memory.get((rule, word))
-        if lemma is None:
-            if len(self.memory) >= 50_000:
-                self.memory.clear()
-            lemma = self.memory[rule, word] = apply(rule, word)
-        return lemma

@@ -17,7 +17,8 @@ from polyhead.metrics import perplexity
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.pieces import Ints, Pieces, PieceTokenizer
-from polyhead.tasks.base import Head, LossSum, Task
+from polyhead.tasks.base import Task
+from polyhead.tasks.head import Head, LossSum
 from polyhead.tasks.packing import Packing
 
 MASKED, REPLACED = 0.8, 0.1

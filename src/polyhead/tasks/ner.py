@@ -11,15 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyhead.data.example import Example, Prediction, Span, Spans, Value
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.spans import ChooseSpans
+from polyhead.data.example import Example, Spans, Value
 from polyhead.errors import PolyheadError, nearest
 from polyhead.metrics import Tally, tally_spans
-from polyhead.nn.crf import Crf, iob2_transitions, viterbi
+from polyhead.nn.crf import Crf, iob2_transitions
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, divergence, keep, per_example, soft_loss, translate
-from polyhead.nn.tempered import surprises, tempered
+from polyhead.nn.tempered import surprises
 from polyhead.nn.words import IGNORE, WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 from polyhead.tasks.labels import linear_axes, unknown_label
 
 IMPOSSIBLE = -1e4
@@ -169,10 +172,7 @@ class NerHead(Head):
         super().__init__()
         self.tags = list(tags)
         self.classify = WordClassifier(width, len(tags), dropout)
-        follow, first = iob2_transitions(self.tags)
-        self.crf = Crf(follow, first) if crf else None
-        self.register_buffer("follow", follow, persistent=False)
-        self.register_buffer("first", first, persistent=False)
+        self.crf = Crf(*iob2_transitions(self.tags)) if crf else None
 
     def loss(self, encoding: Encoding, targets: Sequence[NDArray[np.int64]]) -> LossSum:
         """Cross entropy over words; with a CRF the negative log likelihood of whole sequences.
@@ -226,21 +226,16 @@ class NerHead(Head):
         found = self._chances(encoding, self.classify(encoding)).numpy(force=True)
         return np.split(found, np.cumsum(encoding.counts)[:-1])
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The spans of the best valid sequence; a span's confidence is the product of its tags' probabilities.
+    def scores(self, encoding: Encoding) -> dict[str, Tensor]:
+        """The logits of tags. Shape (all words, tags)."""
+        return {"logits": self.classify(encoding)}
 
-        With a CRF these are the tags' probabilities given the whole text.
-        """
-        logits = self.classify(encoding)
-        if not len(logits):
-            return [Prediction(Spans(), ()) for _ in encoding.counts]
-        _best, free = logits.max(dim=1)
-        chosen = self._decode(encoding, torch.log_softmax(logits, dim=1), free)
-        chances = self._chances(encoding, logits)
-        if self.temperature != 1:
-            chances = tempered(self._log_chances(encoding, logits), self.temperature).exp()
-        chances = chances.gather(1, chosen[:, None])[:, 0]
-        return self._spans(encoding, chosen.numpy(force=True), chances.numpy(force=True))
+    def chooser(self) -> Chooser:
+        """The spans of the best valid sequence."""
+        if self.crf is None:
+            return ChooseSpans(self.tags)
+        learnt = (self.crf.soft_follow, self.crf.soft_first)
+        return ChooseSpans(self.tags, *(weight.detach().float().tolist() for weight in learnt))
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each tag, and with a CRF the transitions between two."""
@@ -261,34 +256,3 @@ class NerHead(Head):
         if self.crf is None or not len(logits):
             return logits
         return self.crf.log_marginals(encoding.pad(logits), encoding.word_mask)[encoding.word_mask]
-
-    def _decode(self, encoding: Encoding, scores: Tensor, free: Tensor) -> Tensor:
-        """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""
-        follow, first = cast(Tensor, self.follow), cast(Tensor, self.first)
-        if self.crf is not None:
-            return self.crf.decode(encoding.pad(scores), encoding.word_mask)[encoding.word_mask]
-        starts = torch.zeros(len(free), dtype=torch.bool, device=free.device)
-        ends = np.cumsum([0, *encoding.counts])[:-1]
-        starts[torch.from_numpy(ends[np.asarray(encoding.counts) > 0]).to(free.device)] = True
-        before = follow[free.roll(1), free]
-        if not bool((torch.where(starts, first[free], before) < 0).any()):
-            return free
-        return viterbi(encoding.pad(scores), encoding.word_mask, follow, first)[encoding.word_mask]
-
-    def _spans(self, encoding: Encoding, tags: NDArray[Any], chances: NDArray[Any]) -> list[Prediction]:
-        out, start = [], 0
-        for count in encoding.counts:
-            spans: list[Span] = []
-            sure: list[float] = []
-            inside = np.flatnonzero(tags[start : start + count])
-            for word in inside.tolist():
-                tag, chance = self.tags[tags[start + word]], float(chances[start + word])
-                if tag.startswith("B-"):
-                    spans.append(Span(word, word + 1, tag[2:]))
-                    sure.append(chance)
-                else:  # decoding lets I-x follow B-x or I-x only
-                    spans[-1] = spans[-1]._replace(end=word + 1)
-                    sure[-1] *= chance
-            out.append(Prediction(Spans(spans), tuple(sure)))
-            start += count
-        return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
@@ -13,23 +13,22 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from polyhead.data.example import Example, Prediction, Tree, Value
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.trees import RELATIONS, ChooseTree
+from polyhead.data.example import Example, Tree, Value
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_trees
 from polyhead.nn.biaffine import ArcScorer, Perceptron, RelationScorer
 from polyhead.nn.encoder import Encoder, Encoding
-from polyhead.nn.mst import decode
 from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
-from polyhead.nn.tempered import surprises, tempered
+from polyhead.nn.tempered import surprises
 from polyhead.nn.words import IGNORE
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum, Network
 from polyhead.tasks.labels import linear_axes, unseen_note
 
 MOST = 8192
 """The largest size of the vectors that arcs and relations are scored with."""
-
-ROOT = "root"
-"""The relation of the word that hangs on the root."""
 
 
 class Arcs(NamedTuple):
@@ -200,67 +199,54 @@ class ParsingHead(Head):
         relations = torch.from_numpy(np.concatenate([t.relations for t in targets])).to(scores.device)
         return scores, self.labels(dependents, heads(gold_heads)).float(), gold_heads, relations
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The best tree with one root; a word's confidence is the probability of its arc and relation."""
-        if not sum(encoding.counts):
-            return [Prediction(Tree((), ()), ()) for _ in encoding.counts]
-        scores, dependents, heads = self._score(encoding)
-        log_chances = torch.log_softmax(scores, dim=1)  # (all words, longest + 1)
-        del scores  # as large as all arcs of a long sentence
-        flat = log_chances.numpy(force=True)
-        found, start = [], 0
-        for count in encoding.counts:
-            square = np.zeros((count + 1, count + 1), dtype=flat.dtype)
-            square[1:] = flat[start : start + count, : count + 1]
-            found.append(decode(square)[0])
-            start += count
-        chosen = torch.from_numpy(np.concatenate(found)).to(log_chances.device)
-        allowed = self._allowed(self.labels(dependents, heads(chosen)).float(), chosen) / self.temperature
-        best, index = torch.softmax(allowed, dim=1).max(dim=1)
-        if self.temperature != 1:
-            log_chances = tempered(log_chances, self.temperature)
-        sure = (log_chances.gather(1, chosen[:, None])[:, 0].exp() * best).tolist()
-        return self._trees(encoding, chosen.tolist(), index.tolist(), sure)
+    def scores(self, encoding: Encoding) -> dict[str, Tensor]:
+        """Arc scores, (all words, longest + 1), and relation vectors of dependents and of the root and all heads."""
+        arcs, dependents, heads = self._vectors(encoding)
+        return {"arcs": arcs, "dependents": dependents.float(), "heads": heads.float()}
+
+    def chooser(self) -> Chooser:
+        """The best tree with one root."""
+        return ChooseTree(self.relations)
+
+    def networks(self) -> dict[str, Network]:
+        """The scores of relations, for arcs that are chosen already."""
+        size = self.sizes[1]
+        example = {name: torch.zeros(2, size) for name in ("dependents", "heads")}
+        axes = {name: {0: "arcs"} for name in ("dependents", "heads", "logits")}
+        return {RELATIONS: Network(self._relations, example, axes)}
+
+    def _relations(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"logits": self.labels(given["dependents"], given["heads"]).float()}
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A matrix, a row and a number for each relation; arcs know no labels."""
         return {"labels.weight": {1: self.relations}, **linear_axes("labels.linear", self.relations)}
 
-    def _allowed(self, logits: Tensor, heads: Tensor) -> Tensor:
-        """Logits of relations in which ``root`` goes with the root and with nothing else, as UD demands."""
-        if ROOT not in self.relations or len(self.relations) == 1:
-            return logits
-        is_root = torch.tensor([relation == ROOT for relation in self.relations], device=logits.device)
-        return logits.masked_fill((heads == 0)[:, None] != is_root, -torch.inf)
-
     def _score(self, encoding: Encoding) -> tuple[Tensor, Tensor, Any]:
         """Arc scores of all words, (all words, longest + 1), -inf beyond each text; relation vectors of dependents,
         (all words, relation size); and a function from heads (all words,) to their relation vectors.
+        """
+        scores, dependents, with_root = self._vectors(encoding)
+        starts = np.repeat(np.cumsum([0, *encoding.counts[:-1]]), encoding.counts)
+        offset = torch.from_numpy(starts).to(scores.device)
+
+        def vectors(chosen: Tensor) -> Tensor:
+            return with_root.index_select(0, torch.where(chosen == 0, 0, chosen + offset))
+
+        return scores, dependents, vectors
+
+    def _vectors(self, encoding: Encoding) -> tuple[Tensor, Tensor, Tensor]:
+        """Arc scores of all words, (all words, longest + 1), -inf beyond each text; and relation vectors: of
+        dependents, (all words, relation size), and of the root and then all heads, (all words + 1, relation size).
         """
         arc, relation = self.sizes
         both = self.perceptron(encoding.flat_words)  # (all words, 2 * (arc + relation))
         dep_arc, dep_relation, head_both = both.split([arc, relation, arc + relation], dim=1)
         root = self.root.to(both.dtype)
         padded = encoding.pad(head_both[:, :arc])  # (batch, words, arc)
-        heads = torch.cat([root[:arc].expand(len(padded), 1, arc), padded], dim=1)
+        heads = torch.cat([root[:arc].expand(padded.shape[0], 1, arc), padded], dim=1)
         mask = encoding.word_mask
         scores = self.arcs(encoding.pad(dep_arc), heads).float()  # (batch, words, words + 1)
-        beyond = torch.cat([mask.new_zeros(len(mask), 1), ~mask], dim=1)
+        beyond = torch.cat([mask.new_zeros(mask.shape[0], 1), ~mask], dim=1)
         scores = scores.masked_fill(beyond[:, None], -torch.inf)[mask]
-        starts = np.repeat(np.cumsum([0, *encoding.counts[:-1]]), encoding.counts)
-        offset = torch.from_numpy(starts).to(both.device)
-        with_root = torch.cat([root[None, arc:], head_both[:, arc:]])  # (1 + all words, relation)
-
-        def vectors(chosen: Tensor) -> Tensor:
-            return with_root.index_select(0, torch.where(chosen == 0, 0, chosen + offset))
-
-        return scores, dep_relation, vectors
-
-    def _trees(self, encoding: Encoding, heads: list[int], relations: list[int], sure: list[float]) -> list[Prediction]:
-        out, start = [], 0
-        for count in encoding.counts:
-            end = start + count
-            names = tuple(self.relations[i] for i in relations[start:end])
-            out.append(Prediction(Tree(tuple(heads[start:end]), names), tuple(sure[start:end])))
-            start = end
-        return out
+        return scores, dep_relation, torch.cat([root[None, arc:], head_both[:, arc:]])

@@ -12,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polyhead.data.example import Example, Prediction, Value
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.labels import ReadNumber
+from polyhead.data.example import Example, Value
 from polyhead.errors import PolyheadError
 from polyhead.metrics import regression
 from polyhead.nn.dropout import Dropout
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 
 LOG_BOUND = 6.0
 """The log variance of an error, in spreads of the training numbers, stays within plus and minus this."""
@@ -147,13 +150,11 @@ class RegressionHead(Head):
         found: Tensor = 0.5 * (log_variance + squared * torch.exp(-log_variance) + math.log(2 * math.pi))
         return found
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
-        """The number; its confidence is the chance that the truth lies within half a spread of the training data."""
+    def scores(self, encoding: Encoding) -> dict[str, Tensor]:
+        """The number and the log variance of its error, in spreads of the training numbers. Shapes (batch,)."""
         sentence = encoding.sentence
-        found = self.number(sentence)[:, 0].float() * self.spread + self.mean
-        numbers = [float(f"{number:.7g}") for number in found.tolist()]  # the digits that fp32 holds
-        deviations = (self.temperature * torch.exp(0.5 * self._log_variance(sentence))).tolist()
-        return [
-            Prediction(number, math.erf(0.5 / (deviation * math.sqrt(2))))
-            for number, deviation in zip(numbers, deviations, strict=True)
-        ]
+        return {"number": self.number(sentence)[:, 0].float(), "log_variance": self._log_variance(sentence)}
+
+    def chooser(self) -> Chooser:
+        """The number; its confidence is the chance that the truth lies within half a spread of the training data."""
+        return ReadNumber(self.mean, self.spread)

@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from polyhead.data.example import Example, Prediction, Value, WordLabels
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.words import ChooseWordLabels
+from polyhead.data.example import Example, Value, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally, tally_words
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.soft import Soft, keep, per_example, soft_loss, translate
 from polyhead.nn.tempered import surprises
 from polyhead.nn.words import IGNORE, WordClassifier, word_loss
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 from polyhead.tasks.labels import linear_axes, unknown_label, unseen_note
 
 OPEN_LAYERS = ("feats", "xpos")
@@ -140,17 +143,13 @@ class TaggingHead(Head):
         found = torch.softmax(self.classify(encoding), dim=1).numpy(force=True)
         return np.split(found, np.cumsum(encoding.counts)[:-1])
 
-    def predict(self, encoding: Encoding) -> list[Prediction]:
+    def scores(self, encoding: Encoding) -> dict[str, torch.Tensor]:
+        """The logits. Shape (all words, labels)."""
+        return {"logits": self.classify(encoding)}
+
+    def chooser(self) -> Chooser:
         """The most probable label of each word."""
-        best, index = torch.softmax(self.classify(encoding) / self.temperature, dim=1).max(dim=1)
-        labels, chances = self.labels, best.tolist()
-        chosen = [labels[i] for i in index.tolist()]
-        out, start = [], 0
-        for count in encoding.counts:
-            end = start + count
-            out.append(Prediction(WordLabels(chosen[start:end]), tuple(chances[start:end])))
-            start = end
-        return out
+        return ChooseWordLabels(self.labels)
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each label."""

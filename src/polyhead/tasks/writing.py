@@ -25,7 +25,8 @@ from polyhead.nn.decoders import (
 from polyhead.nn.decoding import IGNORE, Decoder, Ends, Search
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.targets import SPECIALS, TargetVocabulary, learn_vocabulary, restore_vocabulary
-from polyhead.tasks.base import Head, LossSum, Task, learnt
+from polyhead.tasks.base import Task, learnt
+from polyhead.tasks.head import Head, LossSum
 
 LEAST_PIECES = 256 + len(SPECIALS)
 """The smallest vocabulary: the bytes and the special pieces."""

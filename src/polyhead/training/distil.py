@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from polyhead.answering.annotator import CHUNK_TEXTS
+from polyhead.answering.batches import BUDGET
 from polyhead.data.example import KIND_NAMES, Labels
 from polyhead.data.text import counted, listed
 from polyhead.errors import PolyheadError, nearest
@@ -19,7 +21,6 @@ from polyhead.files import fingerprint, read_json, remove_unfinished, whole, wri
 from polyhead.model import Lesson, Model, Question, load_model, model_folder, saved_tasks
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.soft import Soft
-from polyhead.predict import BUDGET, CHUNK_TEXTS
 from polyhead.recipe import Recipe
 from polyhead.stage import DistilSpec, Stage
 from polyhead.tasks import Head, Task, describe_task
