@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import together
 from safetensors.torch import load_file
 
 import runs
+from killing import KILLED, Moment
 
 NO_DROPOUT = runs.TASKS.replace('data = "', 'dropout = 0.0\ndata = "')
 RATES = "learning_rate = 0.003\nhead_learning_rate = 0.01\ndropout = 0.0\n"
@@ -124,3 +127,109 @@ def test_whatever_a_stage_asks_for(way: str, tiny_encoder: Path, context: ForkSe
     for alone, both in zip(*cosines, strict=True):
         assert alone.keys() == both.keys()
         assert all(abs(alone[pair]["mean"] - both[pair]["mean"]) < 1e-3 for pair in alone)
+
+
+# --- an encoder whose weights are divided ---
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_divided_weights_learn_the_same(
+    count: int, one: tuple[Path, Path], context: ForkServerContext, tmp_path: Path
+) -> None:
+    recipe, run = one
+    divided = recipe.with_name("divided.toml")
+    divided.write_text("sharded = true\n" + recipe.read_text(encoding="utf-8"), encoding="utf-8")
+    ended = together.train(context, count, divided, tmp_path / "run")
+    assert [(end.status, end.error) for end in ended] == [(0, "")] * count
+    check_alike(tmp_path / "run", run)
+
+
+def test_divided_weights_go_on_in_any_number(tiny_encoder: Path, context: ForkServerContext, tmp_path: Path) -> None:
+    """In bf16, thawing, with a moving average: killed in two processes, gone on with in two, three and one."""
+    stages = f'[[stages]]\nname = "thaw"\nepochs = 3\nbatch_pieces = 64\nthaw = 0.3\n{RATES}'
+    recipe = write(tmp_path / "data", tiny_encoder, stages, top="sharded = true\n")
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace('"fp32"', '"bf16"'), encoding="utf-8")
+    (ended,) = together.train(context, 1, recipe, tmp_path / "one")
+    assert ended.status == 0, ended.error
+    ended, other = together.train(context, 2, recipe, tmp_path / "run", {0: Moment("record Stepped thaw 3$")})
+    assert ended.status == KILLED
+    assert "Another process of this run has ended" in other.error
+    for count, step in ((2, 5), (3, 6), (1, None)):
+        moments = {} if step is None else {0: Moment(f"record Stepped thaw {step}$")}
+        ended, *_ = together.train(context, count, None, tmp_path / "run", moments)
+        assert ended.status == (KILLED if moments else 0), ended.error
+    check_alike(tmp_path / "run", tmp_path / "one", tolerance=3e-2)  # bf16 has three digits
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_process_holds_its_part(precision: str, one: tuple[Path, Path], context: ForkServerContext) -> None:
+    """Of the encoder's weights and of all that the optimizer keeps of them, also where 3 does not divide a weight."""
+    for count in (2, 3):
+        found = together.call(context, count, together.held, one[1], precision)
+        assert all(isinstance(numbers, tuple) for numbers in found), found
+        wholes, parts = zip(*found, strict=True)
+        assert sum(parts) == wholes[0]
+        assert max(parts) < 1.1 * wholes[0] / count
+
+
+# --- ends ---
+
+
+def test_one_of_two_is_killed(one: tuple[Path, Path], context: ForkServerContext, tmp_path: Path) -> None:
+    """The other one ends soon, and says what to do; one, two or three go on, and with two it is as if nothing was."""
+    recipe, _ = one
+    wet = recipe.with_name("wet.toml")  # with dropout, whose random numbers are each process's own
+    wet.write_text(recipe.read_text(encoding="utf-8").replace("dropout = 0.0", "dropout = 0.2"), encoding="utf-8")
+    straight = together.train(context, 2, wet, tmp_path / "straight")
+    assert [end.status for end in straight] == [0, 0]
+    began = time.monotonic()
+    other, killed = together.train(context, 2, wet, tmp_path / "run", {1: Moment("before evaluation", 2)})
+    assert (killed.status, other.status) == (KILLED, 1)
+    assert "Another process of this run has ended" in other.error
+    assert "polyhead train --resume" in other.error
+    assert time.monotonic() - began < 60
+    for count in (1, 3):
+        shutil.copytree(tmp_path / "run", tmp_path / f"run{count}")
+        ended = together.train(context, count, None, tmp_path / f"run{count}")
+        assert [(end.status, end.error) for end in ended] == [(0, "")] * count
+    killed, _ = together.train(context, 2, None, tmp_path / "run", {0: Moment("record Stepped joint [45]$")})
+    assert killed.status == KILLED
+    assert [end.status for end in together.train(context, 2, None, tmp_path / "run")] == [0, 0]
+    assert runs.differences(runs.outcome(tmp_path / "run"), runs.outcome(tmp_path / "straight")) == []
+
+
+def test_another_number_goes_on_alike(one: tuple[Path, Path], context: ForkServerContext, tmp_path: Path) -> None:
+    recipe, run = one
+    for count, source, step in ((2, recipe, 2), (1, None, 3), (3, None, 5)):
+        killed, *_ = together.train(context, count, source, tmp_path / "run", {0: Moment(f"Stepped joint {step}$")})
+        assert killed.status == KILLED, killed.error
+    assert [end.status for end in together.train(context, 2, None, tmp_path / "run")] == [0, 0]
+    check_alike(tmp_path / "run", run)
+
+
+def test_what_is_wrong_on_one_machine_is_told_from_there(
+    one: tuple[Path, Path], context: ForkServerContext, tmp_path: Path
+) -> None:
+    """As where machines have copies of their own of the data."""
+    other = tmp_path / "copy"
+    shutil.copytree(one[0].parent, other)
+    text = (other / "names-train.conll").read_text(encoding="utf-8")
+    (other / "names-train.conll").write_text(text.replace("Bob", "Rob"), encoding="utf-8")
+    found = together.call(context, 2, together.read, one[0], other / "recipe.toml", tmp_path / "run")
+    assert all("Process 1 on" in error and "has read another dataset than process 0" in error for error in found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("adapter", '{ kind = "lora", rank = 2 }'), ("combine", '"upgrad"'), ("cosines", "3")],
+)
+def test_what_does_not_go_with_divided_weights(
+    key: str, value: str, tiny_encoder: Path, context: ForkServerContext, tmp_path: Path
+) -> None:
+    stages = f"[[stages]]\nepochs = 1\n{key} = {value}\n"
+    recipe = write(tmp_path / "data", tiny_encoder, stages, top="sharded = true\n")
+    ended = together.train(context, 2, recipe, tmp_path / "run")
+    assert [end.status for end in ended] == [1, 1]
+    assert f"stages[1].{key}" in ended[0].error
+    assert "does not go with sharded = true" in ended[0].error
+    assert not (tmp_path / "run").exists()

@@ -81,3 +81,37 @@ def _call(work: Callable[..., Any], given: tuple[Any, ...], environment: dict[st
             sender.send(work(*given))
     except BaseException:
         sender.send(traceback.format_exc())
+
+
+# --- what processes do in tests ---
+
+
+def held(run: Path, precision: str) -> tuple[int, int]:
+    """The bytes of a run's encoder with what an optimizer keeps of it, and how many of these this process holds."""
+    import torch
+
+    from polyhead.model import load_model
+    from polyhead.nn.sharding import Sharding, bytes_held
+    from polyhead.stage import Stage
+    from polyhead.training.optim import Optimizer
+
+    model = load_model(run)
+    model.precision = precision  # type: ignore[assignment]
+    size = sum(weight.numel() for weight in model.encoder.transformer.parameters())
+    sharding = Sharding(model.encoder, torch.device("cpu"), model.precision)
+    optimizer = Optimizer(model, Stage(learning_rate=1e-3, average=1.0), 100, None, sharding)
+    for step in range(8):
+        optimizer.step(step, {name: torch.ones_like(part) for name, part in optimizer.parts.items()})
+    kept = [optimizer.adamw.state[part] for part in optimizer.parts.values()]
+    moments = {f"{i} {key}": value for i, one in enumerate(kept) for key, value in one.items() if value.dim()}
+    averages = {name: value for name, value in optimizer.averages.items() if name in optimizer.parts}
+    assert averages, "they are kept, too"
+    return 4 * 4 * size, sum(bytes_held(one) for one in (optimizer.parts, moments, averages))
+
+
+def read(first: Path, other: Path, run: Path) -> None:
+    """Begin a run from a recipe, the first process from one file and the others from another."""
+    import polyhead
+    from polyhead import ranks
+
+    polyhead.train(first if ranks.first() else other, run)

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from polyhead.errors import PolyheadError, from_here, refused
 from polyhead.files import check_place
-from polyhead.launch import launched, several
+from polyhead.launch import launched, see_alone, several
 
 
 class _Commands(TyperGroup):
@@ -25,6 +25,17 @@ class _Commands(TyperGroup):
         """Read the command line."""
         with _stoppable():
             return super().make_context(*args, **kwargs)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the command line names: of several processes all train, and no command is for them else.
+
+        Raises:
+            PolyheadError: A launcher has started several processes for another one.
+        """
+        found = super().resolve_command(ctx, args)
+        if found[0] != "train":
+            see_alone(f"polyhead {found[0]}", "Start it without the launcher.")
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the command line names."""
