@@ -149,8 +149,15 @@ def predict(
 
     asked = {"beams": beams, "best": best_texts, "temperature": temperature}
     search = asked if asked != {"beams": None, "best": 1, "temperature": None} else None
-    how = {"text": text, "pair": pair, "confidence": confidence, "best": best, "task": task, "search": search}
-    formats = {"from_format": from_format, "to_format": to_format}
+    how: dict[str, Any] = {
+        "text": text,
+        "pair": pair,
+        "confidence": confidence,
+        "best": best,
+        "task": task,
+        "search": search,
+    }
+    formats: dict[str, Any] = {"from_format": from_format, "to_format": to_format}
     if inputs and len(inputs) == 1 and inputs[0].is_dir():
         _predict_folder(run, inputs[0], output, {**formats, "on": on, "workers": workers}, how)
         return
