@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_no_process_and_the_same_command_goes_on(run: Path, tmp_pa
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     process = subprocess.Popen([*command, "--workers", "2"], stderr=pipe, env=environment, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not list((tmp_path / "out").glob("*.conllu")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)

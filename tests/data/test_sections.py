@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+import polyhead.data.sections as sections_module
 from polyhead.data import DataSpec, Example, read
-from polyhead.data.sections import BY_BYTES, Section, cut, read_section
+from polyhead.data.sections import BY_BYTES, Section, SectionReader, cut
 from polyhead.data.text import Notes
 from polyhead.errors import PolyheadError
 
@@ -74,8 +75,9 @@ def test_sections_give_what_the_whole_gives(
     if format_ in BY_BYTES and len(sections) > 1:
         ends = [section.end for section in sections]
         assert [section.start for section in sections] == [0, *ends[:-1]] and ends[-1] == path.stat().st_size
-    for section in reversed(sections):  # in whatever order they are read
-        found = list(read_section(path, spec, section, {}, Notes()))
+    reader = SectionReader()
+    for section in [*sections[::2], *sections[1::2]]:  # in whatever order they are read
+        found = list(reader(path, spec, section, {}, Notes()))
         assert found == whole[section.first : section.first + section.count]
 
 
@@ -85,7 +87,24 @@ def test_a_fault_is_told_with_its_line_in_the_file(tmp_path: Path) -> None:
     spec = DataSpec(format="jsonl").for_answers()
     second = Section(first=1, count=2, line=3, start=15, end=path.stat().st_size)
     with pytest.raises(PolyheadError, match=r"x\.jsonl:4: text is not a text: 3"):
-        list(read_section(path, spec, second, {}, Notes()))
+        list(SectionReader()(path, spec, second, {}, Notes()))
+
+
+def test_sections_in_their_order_are_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "csv")
+    spec = DataSpec(format="csv").for_answers()
+    whole = list(read(path, spec, {}))
+    sections = cut(path, spec, grouped(whole, 4), 1)
+    passes: list[Path] = []
+    monkeypatch.setattr(sections_module, "read", lambda path, *rest: passes.append(path) or read(path, *rest))
+    reader = SectionReader()
+    found = [
+        example for section in sections if section.first != 8 for example in reader(path, spec, section, {}, Notes())
+    ]
+    assert found == whole[:8] + whole[12:] and passes == [path]
+    assert next(reader(path, spec, sections[2], {}, Notes())) == whole[8], "what stands before is read anew"
+    assert list(reader(path, spec, sections[3], {}, Notes())) == whole[12:16], "a section that broke off is forgotten"
+    assert len(passes) == 3
 
 
 def test_a_file_without_texts_has_no_sections(tmp_path: Path) -> None:

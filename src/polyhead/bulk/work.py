@@ -10,7 +10,7 @@ from polyhead.annotate import note, opened_model, passed_on, unlabelled
 from polyhead.answering.annotator import Annotator, chunks
 from polyhead.bulk.jobs import How, Job, Outcome
 from polyhead.data import DataSpec, Example
-from polyhead.data.sections import cut, read_section
+from polyhead.data.sections import SectionReader, cut
 from polyhead.data.text import Notes
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError
@@ -36,7 +36,7 @@ class Answerer:
 
         if how.threads is not None:
             torch.set_num_threads(how.threads)
-        self.how = how
+        self.how, self.read_section = how, SectionReader()
         self.annotator = annotator or opened_model(
             load(how.run, best=how.best, device=device, precision=how.precision), how.task, how.search
         )
@@ -60,6 +60,9 @@ class Answerer:
                 note(notes, doc, job.source, self.annotator, sink.add(doc))
                 texts += 1
                 words += _words(doc)
+            if job.section is not None and texts != job.section.count:
+                what = f"{texts:,} texts where {job.section.count:,} were: the file was changed while it was answered"
+                raise PolyheadError(what, remedy="Give the same command again.", file=source)
         sha256 = digest(source) if job.section is None else None
         return Outcome(job, sha256=sha256, texts=texts, words=words, notes=notes.entries())
 
@@ -68,7 +71,8 @@ class Answerer:
         if job.section is None:
             return unlabelled(source, spec, notes, keep_blank=keep_blank)
         # What is worth knowing of a file as a whole was noted when it was cut.
-        return read_section(source, spec.for_answers(keep_blank=keep_blank), job.section, passed_on(spec), Notes())
+        spec = spec.for_answers(keep_blank=keep_blank)
+        return self.read_section(source, spec, job.section, passed_on(spec), Notes())
 
     def _name_columns(self, source: Path, spec: DataSpec, write: Writer) -> None:
         """A table has the columns of its file's first text, and names them in its first part alone."""

@@ -164,39 +164,25 @@ def predict(
 
     asked = {"beams": beams, "best": best_texts, "temperature": temperature}
     search = asked if asked != {"beams": None, "best": 1, "temperature": None} else None
+    how: dict[str, Any] = {
+        "text": text,
+        "pair": pair,
+        "confidence": confidence,
+        "best": best,
+        "task": task,
+        "search": search,
+    }
+    formats: dict[str, Any] = {"from_format": from_format, "to_format": to_format}
     if inputs and len(inputs) == 1 and inputs[0].is_dir():
-        how = {"text": text, "pair": pair, "confidence": confidence, "best": best, "task": task, "search": search}
-        _predict_folder(run, inputs[0], output, from_format, to_format, on, workers, how)
+        _predict_folder(run, inputs[0], output, {**formats, "on": on, "workers": workers}, how)
         return
     if workers is not None or on != "local":
         what = "--workers and --on are for a folder of files."
         raise PolyheadError(what, remedy="Leave them out, or name the folder that the files are in, and it alone.")
-    annotate(
-        run,
-        inputs or [Path("-")],
-        output,
-        from_format=from_format,
-        to_format=to_format,
-        text=text,
-        pair=pair,
-        confidence=confidence,
-        best=best,
-        task=task,
-        search=search,
-        tell=tell,
-    )
+    annotate(run, inputs or [Path("-")], output, tell=tell, **formats, **how)
 
 
-def _predict_folder(
-    run: Path,
-    folder: Path,
-    output: Path | None,
-    from_format: str | None,
-    to_format: str | None,
-    on: str,
-    workers: int | None,
-    how: dict[str, Any],
-) -> None:
+def _predict_folder(run: Path, folder: Path, output: Path | None, where: dict[str, Any], how: dict[str, Any]) -> None:
     """Answer for the files of a folder."""
     from polyhead.bulk import How, failures, predict_folder
     from polyhead.bulk.view import Bar, summary_line
@@ -206,17 +192,7 @@ def _predict_folder(
         raise PolyheadError("The answers for a folder of files go into a folder.", file=folder, remedy=remedy)
     try:
         with Bar() as bar:
-            found = predict_folder(
-                How(str(run), **how),
-                folder,
-                output,
-                from_format=from_format,
-                to_format=to_format,
-                on=on,
-                workers=workers,
-                tell=tell,
-                watch=bar,
-            )
+            found = predict_folder(How(str(run), **how), folder, output, tell=tell, watch=bar, **where)
     except KeyboardInterrupt as stopped:
         stopped.args = ("What is answered is kept: the same command goes on.",)
         raise

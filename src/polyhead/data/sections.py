@@ -96,20 +96,43 @@ def _places(path: Path, wanted: Sequence[int], *, blocks: bool) -> Iterator[tupl
                 place = (number + 1, byte)
 
 
-def read_section(
-    path: Path, spec: DataSpec, section: Section, kinds: Mapping[str, type], notes: Notes
-) -> Iterator[Example]:
-    """The examples of a section, as :func:`polyhead.data.readers.read` gives them among all of the file's.
+class SectionReader:
+    """Reads sections of files, those of one file best in their order.
 
-    Raises:
-        PolyheadError: As there, with the same lines.
+    Where a section cannot be found by its bytes or rows the file is read from its beginning, and what follows the last
+    section from there: so all sections of a file in their order are one pass over it.
     """
-    if section.end is not None:
-        yield from _from_bytes(path, spec, section, kinds, notes)
-    elif spec.format == "parquet":
-        yield from islice(read_parquet(path, spec, kinds, notes, first=section.first), section.count)
-    else:
-        yield from islice(read(path, spec, kinds, notes), section.first, section.first + section.count)
+
+    def __init__(self) -> None:
+        self.open: tuple[Path, DataSpec] | None = None
+        self.examples: Iterator[Example] = iter(())
+        self.at = 0
+
+    def __call__(
+        self, path: Path, spec: DataSpec, section: Section, kinds: Mapping[str, type], notes: Notes
+    ) -> Iterator[Example]:
+        """The examples of a section, as :func:`polyhead.data.readers.read` gives them among all of the file's.
+
+        Raises:
+            PolyheadError: As there, with the same lines.
+        """
+        if section.end is not None:
+            return _from_bytes(path, spec, section, kinds, notes)
+        if spec.format == "parquet":
+            return islice(read_parquet(path, spec, kinds, notes, first=section.first), section.count)
+        return self._from_examples(path, spec, section, kinds, notes)
+
+    def _from_examples(
+        self, path: Path, spec: DataSpec, section: Section, kinds: Mapping[str, type], notes: Notes
+    ) -> Iterator[Example]:
+        if self.open != (path, spec) or section.first < self.at:
+            self.examples, self.at = read(path, spec, kinds, notes), 0
+        self.open = None  # until this section is read to its end
+        left_out, self.at = section.first - self.at, section.first
+        for example in islice(self.examples, left_out, left_out + section.count):
+            self.at += 1
+            yield example
+        self.open = path, spec
 
 
 def _from_bytes(

@@ -107,10 +107,9 @@ def json_objects(source: Source, notes: Notes) -> Iterator[tuple[int, dict[str, 
 def read_parquet(
     source: Source, spec: DataSpec, kinds: Mapping[str, type], notes: Notes, *, first: int = 0
 ) -> Iterator[Example]:
-    """Each row of a Parquet file, streamed by batches of rows; an example's ``line`` is its row, counted from 1.
+    """Each row of a Parquet file but the ``first``, streamed; an example's ``line`` is its row, counted from 1.
 
-    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names. The ``first``
-    rows are left out.
+    Whole numbers that the Hugging Face schema in the file's metadata gives names are read as these names.
 
     Raises:
         PolyheadError: The file is not Parquet, a column is missing, a value is not what it should be.
