@@ -8,7 +8,7 @@ are run from the top:
 - In a ``console`` block each line that begins with ``$ `` is a command. What follows it is what it prints: compared
   word for word (a line ``...`` stands for any lines) unless the figures of a trained model are in it (``train``,
   ``evaluate``, ``predict``, ``demo``). A command that shows ``error:`` must fail, any other must not.
-- A server that a page starts (``polyhead serve RUN &``) runs, at a free port in the place of 8000, to the end of the page.
+- A server that a page starts (``polyhead serve RUN &``) runs to its end, at a free port in the place of 8000.
 - A ``python`` block is executed, all those of one page in one namespace.
 - A ``toml`` block without a title is a piece of a recipe, and must pass the recipe's own check.
 
