@@ -3,15 +3,16 @@
     python benchmarks/serving.py RUN [--texts FILE] [--clients 64] [--seconds 60] [--rounds 3]
     python benchmarks/serving.py RUN --memory 1000000 [--fresh-words]
 
-A server is started on the model as ``polyhead serve`` starts it. Clients in a process of their own ask over the loopback, each
-on one kept connection, one text a request, the next as soon as the last is answered; every answer is checked to be that of
-its own question. The same texts are answered by ``polyhead.load(RUN).texts`` in a third process, as one long list, which is
-the most that the model does on this machine. The two take turns, round by round. The clients compute on the same
-processors: what they, the server and the model take of them is in the table. ``RUN`` is trained on the sample corpus if it
-is not there; the texts are lines of a file, by default the sentences of that corpus.
+A server is started on the model as ``polyhead serve`` starts it. Clients in a process of their own ask over the
+loopback, each on one kept connection, one text a request, the next as soon as the last is answered; every answer is
+checked to be that of its own question. The same texts are answered by ``polyhead.load(RUN).texts`` in a third
+process, as one long list, which is the most that the model does on this machine. The two take turns, round by round.
+The clients compute on the same processors: what they, the server and the model take of them is in the table. ``RUN``
+is trained on the sample corpus if it is not there; the texts are lines of a file, by default the sentences of that
+corpus.
 
-``--memory N`` sends N texts, many in a request, and prints what server and model hold as it goes; ``--fresh-words`` gives
-each text words that no other has, so that a cache that only grows would show.
+``--memory N`` sends N texts, many in a request, and prints what server and model hold as it goes; ``--fresh-words``
+gives each text words that no other has, so that a cache that only grows would show.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+
 from results import machine
 
 
