@@ -8,6 +8,7 @@ are run from the top:
 - In a ``console`` block each line that begins with ``$ `` is a command. What follows it is what it prints: compared
   word for word (a line ``...`` stands for any lines) unless the figures of a trained model are in it (``train``,
   ``evaluate``, ``predict``, ``demo``). A command that shows ``error:`` must fail, any other must not.
+- A server that a page starts (``polyhead serve RUN &``) runs to its end, at a free port in the place of 8000.
 - A ``python`` block is executed, all those of one page in one namespace.
 - A ``toml`` block without a title is a piece of a recipe, and must pass the recipe's own check.
 
@@ -36,11 +37,15 @@ import pytest
 
 from polyhead import cli
 from polyhead.recipe import load_recipe, make_recipe
+from serving.real import running
 from studies.inline import Inline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXEMPT = ("make ", "pip ", "git ", "cd ", "python3 -m venv ", "source ", ".venv/bin/pre-commit ", "polyhead demo")
+PORT = "8000"
+"""The port of servers that pages start."""
+
 TRAINED = ("train", "evaluate", "predict", "demo", "study")
 """Commands that print the figures or answers of a trained model, which are another one here."""
 
@@ -156,6 +161,8 @@ class Visit:
 
     folder: Path
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
+    servers: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    port: str = PORT
 
     def block(self, block: Block) -> None:
         if block.title is not None:
@@ -180,6 +187,10 @@ class Visit:
     def command(self, block: Block, command: str, shown: str) -> None:
         if command.startswith(EXEMPT):
             return
+        if command.startswith("polyhead serve") and command.endswith("&"):
+            self.serve(command, shown)
+            return
+        command = command.replace(PORT, self.port)
         if "polyhead train" in command or "polyhead study" in command:
             one_epoch(self.folder)
         code, printed = run(command, self.folder)
@@ -188,6 +199,12 @@ class Visit:
         name = re.search(r"\bpolyhead (\w+)", command)
         if shown and (failing or name is None or name[1] not in TRAINED):
             assert same(shown, printed), f"{block}: {command} prints\n{printed}"
+
+    def serve(self, command: str, shown: str) -> None:
+        """Start a server as a process of its own."""
+        started = self.servers.enter_context(running(self.folder, *shlex.split(command)[2:-1]))
+        self.port = started.url.rpartition(":")[2]
+        assert same(shown, started.log.read_text(encoding="utf-8").replace(self.port, PORT))
 
 
 def completed(table: dict[str, Any]) -> dict[str, Any]:
@@ -242,8 +259,9 @@ def checkout(tmp_path: Path, small_minilm: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_everything_that_a_page_shows_works(page: Path, checkout: Path) -> None:
     visit = Visit(checkout)
-    for block in blocks(page):
-        visit.block(block)
+    with visit.servers:
+        for block in blocks(page):
+            visit.block(block)
 
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "examples").glob("*.toml")), ids=lambda recipe: recipe.name)

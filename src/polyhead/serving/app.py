@@ -90,7 +90,7 @@ class Service:
             raise RequestError(422, "invalid", "CoNLL-U has no lines of JSON.", "Leave Accept or format out.")
         if lines:
             model.let_in(wish, ())  # is there room?
-            return Lines(model, wish, at_once(questions), self.settings, body=False)
+            return Lines(model, wish, at_once(questions), self.settings, unread=False)
         ticket = model.let_in(wish, questions)
         version = model.version
         await self._wait(ticket, model, request.receive)
@@ -101,7 +101,7 @@ class Service:
         check_type(request.headers, NDJSON, "application/jsonl")
         check_encoding(request.headers)
         model.let_in(wish, ())
-        return Lines(model, wish, lines_of(request.receive, self.settings), self.settings, body=True)
+        return Lines(model, wish, lines_of(request.receive, self.settings), self.settings, unread=True)
 
     async def _wait(self, ticket: Ticket, model: Model, receive: Receive) -> None:
         """Wait for answers, but not longer than the client does, or than is allowed."""

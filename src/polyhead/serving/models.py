@@ -140,9 +140,9 @@ class Model:
         for task in wish.tasks or ():
             if task not in known:
                 raise RequestError(422, "unknown_task", f"The model has no task {task!r}.", nearest(task, known))
-        if not admitted and not self.ready:
+        if not admitted and not self.ready and self.error:  # else it is there again in seconds
             self.metrics.rejected.labels("restarting").inc()
-            raise busy("The model is being started again.", 5, "restarting")
+            raise busy("The model cannot be started again at present.", 5, "restarting")
         full = len(self.line) >= self.settings.queue or self.line.characters >= self.settings.queue_characters
         if full and not admitted:
             self.metrics.rejected.labels("full").inc()

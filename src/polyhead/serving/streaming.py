@@ -57,7 +57,7 @@ class Lines(Response):
         wish: How.
         source: The questions, or what is wrong with a line in its place, in lots as they come.
         settings: How long a client may keep silent, or not read.
-        body: Whether the questions are still to be read from the body, where the client's end is noticed, too.
+        unread: Whether the questions are still to be read from the body, where the client's end is noticed, too.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Lines(Response):
         source: AsyncIterator[Sequence[Question | RequestError]],
         settings: Settings,
         *,
-        body: bool,
+        unread: bool,
     ) -> None:
         super().__init__(media_type=NDJSON, headers={"Cache-Control": "no-store", "Connection": "close"})
         del self.headers["content-length"]
         self.model, self.wish, self.source, self.settings = model, wish, source, settings
-        self.body = body
+        self.unread = unread
         self.lots: asyncio.Queue[Lot | RequestError | None] = asyncio.Queue(AHEAD)
         self.open: set[Ticket] = set()
 
@@ -80,7 +80,7 @@ class Lines(Response):
         """Read, answer and write until there is no more, or one of the two sides stops."""
         writing = asyncio.create_task(self._write(scope, send))
         reading = asyncio.create_task(self._read(receive))
-        tasks = {writing, reading if self.body else asyncio.create_task(disconnected(receive))}
+        tasks = {writing, reading if self.unread else asyncio.create_task(disconnected(receive))}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # all is written, or the client is gone
         finally:
@@ -118,7 +118,7 @@ class Lines(Response):
         except ClientDisconnect:
             return
         await self.lots.put(None)
-        if self.body:
+        if self.unread:
             await disconnected(receive)
 
     def _lot(self, part: Sequence[Question | RequestError], number: int) -> Lot:
