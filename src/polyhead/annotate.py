@@ -23,7 +23,7 @@ from polyhead.data.write_tables import TableWriter, text_line
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest, refused
 from polyhead.files import check_place, is_device, real, whole
-from polyhead.predict import load
+from polyhead.loading import load
 
 OUTPUTS = {
     "conllu": ".conllu",

@@ -15,7 +15,7 @@ from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import answer
+from polyhead.predict import ExportedModel, answer
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -96,7 +96,7 @@ class Gold:
     blocks: Mapping[str, Sequence[Pieces]] = field(default_factory=dict)
 
 
-def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
+def score(model: Model | ExportedModel, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
     """Score tasks on the datasets that they learn from; a dataset is encoded once for all its tasks.
 
     Tasks whose dataset is missing or holds no example of their layer get no scores.
@@ -128,7 +128,10 @@ class Measured:
 
 
 def measure(
-    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str], see: Callable[[Answered], object] | None = None
+    model: Model | ExportedModel,
+    gold: Mapping[str, Gold],
+    tasks: Sequence[str],
+    see: Callable[[Answered], object] | None = None,
 ) -> Measured:
     """As :func:`score`, with intervals; ``see`` is called with what the model answered in each task."""
     scores: Scores = {}
@@ -146,7 +149,7 @@ def measure(
     return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names}, signatures)
 
 
-def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Iterator[Answered]:
+def answered(model: Model | ExportedModel, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Iterator[Answered]:
     """Each task that annotates with the examples of its layer, if there are some, and the answers for them."""
     for data, split in gold.items():
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
@@ -165,8 +168,9 @@ def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, S
     return [(name, blocks) for split in gold.values() for name, blocks in split.blocks.items() if name in tasks]
 
 
-def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
+def _score_blocks(model: Model | ExportedModel, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
     """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
+    assert isinstance(model, Model), "an exported model has no such tasks"
     sums: Counter[str] = Counter()
     lengths, rows = model.encoder.measure(blocks)
     lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])

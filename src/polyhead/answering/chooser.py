@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,9 @@ class Chooser(ABC):
 
     A subclass imports no torch, so that an exported model needs none.
     """
+
+    filed: ClassVar[tuple[str, ...]] = ()
+    """The fields, texts all, that are long: an exported model keeps each in a file of its own."""
 
     @abstractmethod
     def choose(self, given: Given) -> list[Prediction]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from polyhead.answering.chooser import Chooser
+from polyhead.answering.writing import WriteText
 from polyhead.data.example import Example, Prediction, Text
 from polyhead.errors import PolyheadError
 from polyhead.nn.decoders import (
@@ -22,11 +24,13 @@ from polyhead.nn.decoders import (
     pretrained_decoder,
     warm_decoder,
 )
-from polyhead.nn.decoding import IGNORE, Decoder, Ends, Search
+from polyhead.nn.decoding import IGNORE, Decoder, Ends
 from polyhead.nn.encoder import Encoder, Encoding
+from polyhead.nn.searching import Search
 from polyhead.nn.targets import SPECIALS, TargetVocabulary, learn_vocabulary, restore_vocabulary
 from polyhead.tasks.base import Task, learnt
-from polyhead.tasks.head import Head, LossSum
+from polyhead.tasks.head import Head, LossSum, Network
+from polyhead.tasks.stepping import stepping
 
 LEAST_PIECES = 256 + len(SPECIALS)
 """The smallest vocabulary: the bytes and the special pieces."""
@@ -36,9 +40,6 @@ LAYERS = 2
 
 LONGEST = 128
 """The most pieces of a text, unless the recipe says otherwise."""
-
-MOST_BEAMS = 64
-"""The most hypotheses that are kept."""
 
 ROOM = 16
 """How many pieces may be written however short a text is."""
@@ -294,6 +295,11 @@ class Writing(Task):
         longest = [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
         return head.write(encoding, self.prompt, replace(self.found_by, sure=sure), longest)
 
+    def chooser(self, head: Head) -> Chooser:
+        """As ``answer``, for an exported model."""
+        assert isinstance(head, Seq2SeqHead)
+        return head.writer(self.prompt, self.found_by, self.longest, ROOM, self.stretch)
+
 
 def _ids_of(encoder: Encoder) -> dict[str, int]:
     """The special pieces of an encoder's tokenizer that begin, end and fill up a text."""
@@ -359,9 +365,42 @@ class Seq2SeqHead(Head):
             answers.append(Prediction(Text(), 1.0) if empty else Prediction(*texts[0], others=tuple(texts[1:])))
         return answers
 
+    exports: ClassVar[bool] = True  # predict writes as the chooser does, with transformers' own search
+
     def predict(self, encoding: Encoding) -> list[Prediction]:
         """The likeliest text for each, of a decoder that writes one language."""
         return self.write(encoding, [self.vocabulary.start], Search(), [LONGEST] * len(encoding))
+
+    def scores(self, encoding: Encoding) -> dict[str, Tensor]:
+        """What the decoder reads: ``states``, (batch, pieces, width), and ``mask``, (batch, pieces)."""
+        states, mask = encoding.memory
+        return {"states": states.float(), "mask": mask}
+
+    def chooser(self) -> Chooser:
+        """As ``predict``; a task that writes has one of its own."""
+        return self.writer([self.vocabulary.start], Search(), LONGEST, LONGEST, 0.0)
+
+    def writer(self, prompt: Sequence[int], search: Search, longest: int, room: int, stretch: float) -> WriteText:
+        """What writes texts that begin with ``prompt``; see :class:`WriteText`."""
+        vocabulary = self.vocabulary
+        return WriteText(
+            vocabulary=vocabulary.tokenizer.to_str(),
+            literal=vocabulary.tokenizer.encode_special_tokens,
+            prompt=list(prompt),
+            end=vocabulary.end,
+            padding=vocabulary.padding,
+            longest=longest,
+            room=room,
+            stretch=stretch,
+            beams=search.beams,
+            length_penalty=search.length_penalty,
+            temperature=search.temperature,
+            best=search.best,
+        )
+
+    def networks(self) -> Mapping[str, Network]:
+        """The decoder's first step, and each further one."""
+        return stepping(self.decoder, self.vocabulary.start)
 
     def label_axes(self) -> dict[str, dict[int, list[str]]]:
         """A row for each piece of the vocabulary, in the piece vectors and in what is added to the logits."""
