@@ -176,7 +176,9 @@ def test_a_task_type_is_one_file() -> None:
         "labels",
         "packing",
         "settings",
+        "stepping",
         "writing",
+        "writing_head",
     }
     assert {"Ner", "NerHead", "Parsing", "Classification"} <= concrete_types()
 

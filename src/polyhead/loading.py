@@ -1,4 +1,4 @@
-"""Opening a model, whatever computes it: torch or, for an exported one, onnxruntime; torch is imported for torch alone."""
+"""Opening a model, whatever computes it: torch, or onnxruntime for an exported one, which then needs no torch."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Chooser(ABC):
 
 def softmax(logits: Array) -> Array:
     """Probabilities over the last axis, for finite logits and such as are -inf. Same shape."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted: Array = logits - logits.max(axis=-1, keepdims=True)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)
     return shifted

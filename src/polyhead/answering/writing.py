@@ -23,9 +23,9 @@ from polyhead.nn.targets import TargetVocabulary
 FIRST, NEXT = "first", "next"
 """The networks of a decoder. ``first`` reads what the encoder made of texts, ``states`` (texts, memory, width) and
 ``mask`` (texts, memory), and the ``ids`` that each text begins with; it gives the ``logits`` of the next piece, (texts,
-pieces), and cached states: ``present.*``, which grow with the text, and ``read.*``, which stay. ``next`` reads ``mask``,
-the ``ids`` of one piece more, (texts, 1), ``read.*``, and as ``past.*`` what was ``present.*`` before; it gives
-``logits`` and ``present.*`` anew."""
+pieces), and cached states: ``present.*``, which grow with the text, and ``read.*``, which stay. ``next`` reads
+``mask``, the ``ids`` of one piece more, (texts, 1), ``read.*``, and as ``past.*`` what was ``present.*`` before; it
+gives ``logits`` and ``present.*`` anew."""
 
 PAST, PRESENT, READ = "past.", "present.", "read."
 
@@ -103,7 +103,8 @@ class WriteText(Chooser):
     def limits(self, mask: Array) -> NDArray[np.int64]:
         """The most pieces of each text, its end left out. Shape (texts,)."""
         read = mask.sum(axis=1)
-        return np.minimum(self.longest, self.room + np.asarray([round(self.stretch * int(n)) for n in read]))
+        most = [min(self.longest, self.room + round(self.stretch * int(pieces))) for pieces in read]
+        return np.asarray(most, dtype=np.int64)
 
     def _write(self, given: Given, limits: NDArray[np.int64]) -> list[list[tuple[list[int], float]]]:
         """For each text the pieces of what was written, the best first, and their mean probability."""

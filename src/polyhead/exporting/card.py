@@ -9,16 +9,15 @@ from polyhead.card.markdown import plain, table
 from polyhead.exporting.parity import Parity
 from polyhead.exporting.quantise import Cost
 from polyhead.hub import CARD, HERE
-from polyhead.model import Model, model_folder
+from polyhead.model import model_folder
 from polyhead.scoring import figure, signed
 
 
-def exported_card(run: str | Path, model: Model, parities: Sequence[Parity], cost: Cost | None) -> str:
+def exported_card(run: str | Path, parities: Sequence[Parity], cost: Cost | None) -> str:
     """The card as Markdown.
 
     Args:
         run: What was exported.
-        model: Its model.
         parities: How well the answers agree with torch's.
         cost: What int8 costs.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,18 +99,22 @@ class TracedEncoding(Encoding):
     def word_mask(self) -> Tensor:
         """True where there is a word. Shape (texts, longest)."""
         counts = self.given["counts"]
-        return torch.arange(self._longest, device=counts.device) < counts[:, None]
+        found: Tensor = self._columns < counts[:, None]
+        return found
 
     @cached_property
-    def _longest(self) -> Tensor:
-        return self.given["counts"].max()
+    def _columns(self) -> Tensor:
+        """The numbers of words, from 0 on. Shape (longest,)."""
+        counts: Any = self.given["counts"]
+        found: Tensor = torch.arange(counts.max(), device=counts.device)  # a tensor, so that any length will do
+        return found
 
     @cached_property
     def _grid(self) -> Tensor:
         """Where each word stands among all, 0 where there is none. Shape (texts, longest)."""
         counts = self.given["counts"]
         starts = counts.cumsum(0) - counts
-        places = starts[:, None] + torch.arange(self._longest, device=counts.device)
+        places = starts[:, None] + self._columns
         return torch.where(self.word_mask, places, 0)
 
     def pad(self, flat: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from polyhead.hub import CARD
 from polyhead.model import Model, load_model
 from polyhead.nn.layout import lay_out
 from polyhead.runtime.backend import feeds
-from polyhead.runtime.folder import CONFIG, FORMAT, MAIN, MARK, PARITY, TASKS, TOKENIZER
+from polyhead.runtime.folder import CONFIG, FORMAT, MAIN, MARK, PARITY, TASKS, TOKENIZER, is_exported
 from polyhead.tasks import Head, Task, describe_task
 from polyhead.version import __version__
 
@@ -71,6 +71,8 @@ def export(
     if quantise is not None and quantise not in PRECISIONS:
         raise PolyheadError(f"--quantise {quantise} is not known.", remedy=nearest(quantise, PRECISIONS))
     place = Path(output) if output is not None else _usual_place(Path(run), quantise)
+    if is_exported(Path(run)):
+        raise PolyheadError(f"{str(run)!r} is an exported model already.", remedy="Export the run that it came from.")
     check_place(place, folder=True)
     if place.is_dir() and any(place.iterdir()):
         raise PolyheadError("The folder is not empty.", file=place, remedy="Take another --output, or remove it.")
@@ -84,7 +86,7 @@ def export(
     with whole(place) as draft:
         draft.mkdir()
         parities, cost = _write(model, tasks, sample, draft, None if quantise is None else at_most, tell)
-        write_text(draft / CARD, exported_card(run, model, parities, cost))
+        write_text(draft / CARD, exported_card(run, parities, cost))
     for parity in parities:
         for note in parity.notes():
             tell(note)

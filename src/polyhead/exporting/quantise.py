@@ -20,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from polyhead.exporting.encoding import INPUTS
 from polyhead.exporting.optimise import optimise
 from polyhead.exporting.sample import Sample
 from polyhead.model import Model
@@ -39,10 +40,10 @@ AT_ONCE = 1024
 """The most pieces that calibration reads at once."""
 
 SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-"""The shares of the whole range that are tried: a narrower one cuts off what is rare, and tells the rest more finely."""
+"""The shares of the whole range that are tried: a narrower one cuts off what is rare, and tells the rest finer."""
 
-ENCODER = "/encoder/transformer/"
-"""What stands in the names of nodes that are the encoder's own."""
+ENCODER = "/transformer/"
+"""What the names of nodes begin with that are the encoder's own."""
 
 Floats = NDArray[np.float32]
 
@@ -66,7 +67,7 @@ class Product:
     @property
     def name(self) -> str:
         """Which one it is, as people say it."""
-        return self.node.partition(ENCODER)[2].rpartition("/")[0] or self.node
+        return self.node.removeprefix(ENCODER).rpartition("/")[0] or self.node
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _products(graph: onnx.ModelProto) -> list[Product]:
     weights = {one.name: one for one in graph.graph.initializer}
     found = []
     for node in graph.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in weights and ENCODER in node.name:
+        if node.op_type == "MatMul" and node.input[1] in weights and node.name.startswith(ENCODER):
             weight = numpy_helper.to_array(weights[node.input[1]])
             if weight.ndim == 2 and weight.dtype == np.float32:
                 found.append(Product(node.name, node.input[0], weight))
@@ -205,11 +206,10 @@ def _batches(model: Model, sample: Sample) -> Sequence[dict[str, Any]]:
     for data, examples in sample.training.items():
         items += encoder.tokenise(examples, model.info.get("data", {}).get(data, {}).get("language_code"))
     lengths, rows = measure(items, encoder.tokenizer, encoder.window)
-    names = ["ids", "mask", "types", "case", "owners", "counts", "words", "lasts", "parts", "part_of", "memory"]
-    found = []
-    for batch in cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, AT_ONCE):
-        found.append(feeds(lay_out([items[i] for i in batch.tolist()], encoder.tokenizer, encoder.window), names))
-    return found
+    names = list(INPUTS)
+    batches = cut_batches(np.argsort(lengths, kind="stable"), lengths, rows, AT_ONCE)
+    laid = (lay_out([items[i] for i in batch.tolist()], encoder.tokenizer, encoder.window) for batch in batches)
+    return [feeds(one, names) for one in laid]
 
 
 def best_range(values: Floats) -> Range:
