@@ -140,8 +140,10 @@ def _write(
         parities = [compare(model, draft, sample, "fp32", strict=True)]
         cost = None
         if int8 is not None:
-            cost = quantised(model, draft, rough / graphs[MAIN].file, sample, int8, tell)
-            _finish(config | {"precision": "int8", "int8": cost.to_dict()}, draft)
+            config["precision"] = "int8"
+            raw = rough / graphs[MAIN].file
+            cost = quantised(model, draft, raw, sample, int8, lambda: _finish(config, draft), tell)
+            _finish(config | {"int8": cost.to_dict()}, draft)
             parities.append(compare(model, draft, sample, "int8", strict=False))
     write_json(draft / PARITY, {parity.precision: parity.to_dict() for parity in parities})
     return parities, cost

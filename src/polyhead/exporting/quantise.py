@@ -106,7 +106,13 @@ class Cost:
 
 
 def quantised(
-    model: Model, draft: Path, raw: Path, sample: Sample, at_most: float, tell: Callable[[str], object]
+    model: Model,
+    draft: Path,
+    raw: Path,
+    sample: Sample,
+    at_most: float,
+    finish: Callable[[], object],
+    tell: Callable[[str], object],
 ) -> Cost:
     """Put the int8 graph into the place of the main one, and measure what it costs.
 
@@ -116,6 +122,7 @@ def quantised(
         raw: The main graph as it was traced.
         sample: Training texts, and dev splits.
         at_most: The points that a task may lose.
+        finish: Called when the graph has changed, so that the folder is whole again.
         tell: Called with what is worth knowing.
     """
     graph = onnx.load(str(raw))
@@ -131,6 +138,7 @@ def quantised(
         onnx.save(changed, str(path))
         optimise(path, draft / "model.onnx")
         path.unlink()
+        finish()
         cost = Cost(_figures(model, before, _scores(draft, sample)), len(products), [p.name for p in order[:kept]])
         if cost.loss() <= at_most or kept == len(order):
             return cost
