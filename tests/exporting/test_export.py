@@ -279,3 +279,39 @@ def test_a_head_with_its_own_predict_is_refused(tmp_path: Path, tiny_encoder: Pa
         assert "docs/task-types.md" in caught.value.remedy
     finally:
         sys.path.pop(0)
+
+
+def test_the_script_that_knows_onnxruntime_alone_answers_the_same(plain: Path, ours: Annotator) -> None:
+    """In a process in which nothing else can be imported."""
+    script = Path(__file__).parents[2] / "examples" / "onnx_alone.py"
+    code = f"""
+import runpy, sys
+for name in ("torch", "transformers", "polyhead", "spacy", "onnx"):
+    sys.modules[name] = None
+sys.argv = ["onnx_alone.py", {str(plain)!r}, *sys.argv[1:]]
+runpy.run_path({str(script)!r}, run_name="__main__")
+"""
+    for words in (
+        ("Ann", "saw", "Bob"),
+        ("The", "cats", "sat", "in", "Rome", "and", "it", "was", "bad", "!"),
+        ("See",),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found = json.loads(done.stdout)
+        (doc,) = ours.words([words])
+        mine = {**doc.answers, **doc.sentences[0].answers}
+        for task, layer in ours.names.items():
+            value = mine[layer].value
+            if isinstance(value, Tree):
+                assert found[task] == [list(arc) for arc in zip(value.heads, value.relations, strict=True)]
+            elif isinstance(value, float):
+                assert found[task] == pytest.approx(value, abs=1e-4)
+            elif isinstance(value, Labels):
+                assert found[task] == sorted(value)
+            elif isinstance(value, Spans):
+                assert found[task] == [list(span) for span in value]
+            elif isinstance(value, WordLabels):
+                assert found[task] == list(value)
+            else:
+                assert found[task] == value
