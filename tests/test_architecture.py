@@ -34,16 +34,19 @@ ORDER = [
         "ranks",
         "nn",
         "answering",
+        "runtime",
         "tasks",
         "intervals",
     ),
     *("model", "inherit", "stage", "encoder_spec", "explain", "recipe"),
     *(
         "predict",
+        "loading",
         "scoring",
         "calibration",
         "card",
         "training",
+        "exporting",
         "inspection",
         "output",
         "annotate",
@@ -185,7 +188,9 @@ def test_a_task_type_is_one_file() -> None:
         "labels",
         "packing",
         "settings",
+        "stepping",
         "writing",
+        "writing_head",
     }
     assert {"Ner", "NerHead", "Parsing", "Classification"} <= concrete_types()
 

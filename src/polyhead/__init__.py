@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from polyhead.advice import Advice, advise
     from polyhead.answering.annotator import Annotator
     from polyhead.doc import Doc, Sentence
+    from polyhead.exporting import export
     from polyhead.hub import push
-    from polyhead.predict import load
+    from polyhead.loading import load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
     from polyhead.studies.answers import Answers
@@ -44,6 +45,7 @@ __all__ = [
     "advise",
     "compare",
     "evaluate",
+    "export",
     "load",
     "load_recipe",
     "push",
@@ -68,7 +70,8 @@ _HOMES = {
     "advise": "polyhead.advice",
     "compare": "polyhead.training",
     "evaluate": "polyhead.training",
-    "load": "polyhead.predict",
+    "export": "polyhead.exporting",
+    "load": "polyhead.loading",
     "load_recipe": "polyhead.recipe",
     "push": "polyhead.hub",
     "report": "polyhead.reporting",

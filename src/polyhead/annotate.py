@@ -17,8 +17,8 @@ from polyhead.data.text import Notes, is_stream, name_of
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import check_place
+from polyhead.loading import load
 from polyhead.output import Sink, Writer, check_answers, check_source, fitting, opened, output_format
-from polyhead.predict import load
 
 TABLES = ("csv", "tsv", "jsonl", "parquet")
 """The formats of inputs whose columns or fields have names."""

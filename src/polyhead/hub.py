@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub: fetched by their id, and pushed. Weights in safetensors alone, never code."""
+"""Models on the Hugging Face Hub: fetched by their id, and pushed. Weights in safetensors or ONNX, never code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from polyhead.errors import PolyheadError
 from polyhead.version import __version__
 
-FILES = ("*.json", "*.safetensors", "*.md")
+FILES = ("*.json", "*.safetensors", "*.onnx", "*.md")
 """What is fetched and pushed of a model's folder; nothing that could hold code."""
 
 HERE = "this/folder"
@@ -141,8 +141,12 @@ def _is_model(folder: Path) -> bool:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    if not isinstance(config, dict):
+        return False
+    if "polyhead_export" in config:
+        return all((folder / str(name)).is_file() for name in config.get("files") or ["no file"])
     whole = all((folder / name).is_file() for name in ("model.safetensors", "encoder/config.json"))
-    return isinstance(config, dict) and "polyhead_format" in config and whole
+    return "polyhead_format" in config and whole
 
 
 def _files_of(folder: Path, wanted: HubId) -> dict[str, str | bytes]:

@@ -132,6 +132,7 @@ def inspect_run(
         if split is None:
             continue
         model, gold, _ = open_gold(folder, Where(split, only=[name]), tell)
+        assert isinstance(model, Model), "a run has a model of torch"
         dev = None
         if spec.dev is not None:
             dev = gold if split == "dev" else open_gold(folder, Where("dev", only=[name]), tell)[1]

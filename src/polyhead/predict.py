@@ -1,4 +1,4 @@
-"""From examples to answers with torch: one encoding of each batch for all heads; and the loading of any model."""
+"""From examples to answers with torch: one encoding of each batch for all heads; and models that are scored."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ from typing import Any
 from polyhead.answering.annotator import Annotator
 from polyhead.answering.batches import BUDGET, Answers, at_once, in_batches
 from polyhead.data.example import Example, Prediction
+from polyhead.files import read_json
 from polyhead.model import Model, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.pieces import Pieces
 from polyhead.nn.precision import Precision, choose_precision, find_device
-from polyhead.tasks import Task
+from polyhead.runtime.backend import OnnxBackend
+from polyhead.runtime.folder import TASKS
+from polyhead.tasks import Task, restore_task
 
 
 def answer(
-    model: Model, items: Sequence[Pieces], tasks: Sequence[str], *, budget: int = BUDGET, sure: bool = True
+    model: Model | ExportedModel,
+    items: Sequence[Pieces],
+    tasks: Sequence[str],
+    *,
+    budget: int = BUDGET,
+    sure: bool = True,
 ) -> list[dict[str, Prediction]]:
     """The answers of some tasks for each example. Tasks about words do not answer for raw text.
 
     Args:
-        model: In evaluation mode.
+        model: In evaluation mode; or one that was exported.
         items: The pieces of each example.
         tasks: The tasks to answer.
         budget: The most pieces encoded at once.
         sure: Whether it is wanted how sure the answers are; see ``Task.answer``.
     """
+    if isinstance(model, ExportedModel):
+        return model.backend.answer(items, tasks, sure=sure)
     sizes = model.encoder.measure(items)
     return in_batches(items, sizes, _about_words(model, tasks), _answers(model, sure), budget)
 
@@ -48,6 +58,28 @@ def _answers(model: Model, sure: bool) -> Answers:
         return model.predict(model.encoder.collate(some).to(model.encoder.device), wanted, sure=sure)
 
     return answers
+
+
+class ExportedModel:
+    """An exported model as what scores it needs it: its tasks know their gold, their scorers and their labels.
+
+    Args:
+        folder: What ``polyhead export`` wrote.
+
+    Raises:
+        PolyheadError: A file is missing or broken, or a task type of a user's own cannot be imported.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.backend = OnnxBackend(folder)
+        saved = read_json(folder / TASKS, "tasks")["tasks"]
+        self.tasks: dict[str, Task] = {task.name: task for task in map(restore_task, saved)}
+        self.info: Mapping[str, Any] = self.backend.info
+
+    @property
+    def encoder(self) -> OnnxBackend:
+        """What cuts texts into pieces."""
+        return self.backend
 
 
 class TorchBackend:
@@ -94,7 +126,7 @@ def annotator(model: Model) -> Annotator:
 def load(
     folder: str | Path, *, best: str | None = None, device: str = "auto", precision: Precision | None = None
 ) -> Annotator:
-    """A trained model, ready to answer, from a run, from a model folder, or from the Hub.
+    """As :func:`polyhead.load`, of a model that torch computes.
 
     Args:
         folder: A run's folder, or the model folder in it; or ``owner/name`` or ``owner/name@revision`` on the Hub.

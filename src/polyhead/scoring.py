@@ -16,7 +16,7 @@ from polyhead.intervals import Answered, Intervals, intervals
 from polyhead.model import Model
 from polyhead.nn.batch import cut_batches
 from polyhead.nn.pieces import Pieces
-from polyhead.predict import answer_batch
+from polyhead.predict import ExportedModel, answer, answer_batch
 from polyhead.tasks import Task
 
 Scores = dict[str, dict[str, float]]
@@ -97,7 +97,7 @@ class Gold:
     blocks: Mapping[str, Sequence[Pieces]] = field(default_factory=dict)
 
 
-def score(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
+def score(model: Model | ExportedModel, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Scores:
     """Score tasks on the datasets that they learn from; a dataset is encoded once for all its tasks.
 
     Several processes each answer for a share of the examples; the first one scores, and tells the others.
@@ -131,7 +131,10 @@ class Measured:
 
 
 def measure(
-    model: Model, gold: Mapping[str, Gold], tasks: Sequence[str], see: Callable[[Answered], object] | None = None
+    model: Model | ExportedModel,
+    gold: Mapping[str, Gold],
+    tasks: Sequence[str],
+    see: Callable[[Answered], object] | None = None,
 ) -> Measured:
     """As :func:`score`, with intervals; ``see`` is called with what the model answered in each task."""
     scores: Scores = {}
@@ -149,7 +152,7 @@ def measure(
     return Measured({name: scores[name] for name in names}, {name: sure[name] for name in names}, signatures)
 
 
-def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Iterator[Answered]:
+def answered(model: Model | ExportedModel, gold: Mapping[str, Gold], tasks: Sequence[str]) -> Iterator[Answered]:
     """Each task that annotates with the examples of its layer, if there are some, and the answers for them."""
     for data, split in gold.items():
         here = [model.tasks[name] for name in tasks if model.tasks[name].data == data]
@@ -163,8 +166,11 @@ def answered(model: Model, gold: Mapping[str, Gold], tasks: Sequence[str]) -> It
             yield Answered(task, [split.examples[i] for i in rows], predicted)
 
 
-def _answers(model: Model, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
+def _answers(model: Model | ExportedModel, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
     """The answers of some tasks for each example, on the first of several processes, which share the work."""
+    if isinstance(model, ExportedModel):  # is scored by one process
+        found = answer(model, items, tasks, sure=False)
+        return [{name: prediction.value for name, prediction in one.items()} for one in found]
     batches = by_length(model.encoder.measure(items), BUDGET)
     mine: list[tuple[int, dict[str, Value]]] = []
     for place, counts in _rounds(model, len(batches)):
@@ -195,8 +201,9 @@ def _blocks(gold: Mapping[str, Gold], tasks: Sequence[str]) -> list[tuple[str, S
     return [(name, blocks) for split in gold.values() for name, blocks in split.blocks.items() if name in tasks]
 
 
-def _score_blocks(model: Model, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
+def _score_blocks(model: Model | ExportedModel, task: Task, blocks: Sequence[Pieces]) -> dict[str, float]:
     """The figures of a task that learns from text alone; what is corrupted, and how, is the same each time."""
+    assert isinstance(model, Model), "an exported model has no such tasks"
     sums: Counter[str] = Counter()
     lengths, heights = model.encoder.measure(blocks)
     lengths = np.maximum(lengths, [0 if block.target is None else len(block.target) for block in blocks])

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polyhead.data import segment
 from polyhead.data.segment import split
-from polyhead.errors import PolyheadError
 
 
 def cut(text: str) -> list[str]:
@@ -84,14 +82,6 @@ def test_words_hold_every_character_once_and_in_order() -> None:
 def test_time_stays_linear_where_no_space_comes(sign: str) -> None:
     text = sign * 6000  # many seconds each if the tokenizer got them whole
     assert "".join(text[a:b] for words in split(text) for a, b in words) == text
-
-
-def test_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    segment._tokenizer.cache_clear()
-    monkeypatch.setitem(sys.modules, "spacy", None)
-    with pytest.raises(PolyheadError, match="pip install spacy"):
-        split("Hello.")
-    segment._tokenizer.cache_clear()
 
 
 @pytest.mark.corpora

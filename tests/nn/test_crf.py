@@ -6,11 +6,13 @@ import itertools
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from polyhead.nn.crf import Crf, iob2_transitions, viterbi
+from polyhead.nn.crf import Crf, iob2_transitions
+from polyhead.nn.tags import log_marginals, viterbi
 
 TAGS = ["O", "B-a", "I-a", "B-b", "I-b"]
 
@@ -57,7 +59,7 @@ def test_transitions_allow_exactly_the_valid_sequences() -> None:
 def test_viterbi_finds_the_best_valid_sequence(problem: tuple[Tensor, Tensor, list[int]]) -> None:
     scores, mask, lengths = problem
     follow, first = iob2_transitions(TAGS)
-    found = viterbi(scores, mask, follow, first)
+    found = viterbi(scores.numpy(), mask.numpy(), follow.numpy(), first.numpy())
     for row, length in enumerate(lengths):
         best = max(
             (tags for tags in sequences(length) if is_valid(tags)),
@@ -72,7 +74,7 @@ def test_viterbi_with_learnt_transitions_equals_brute_force(problem: tuple[Tenso
     generator = torch.Generator().manual_seed(2)
     follow = torch.randn(len(TAGS), len(TAGS), generator=generator) * 2
     first = torch.randn(len(TAGS), generator=generator) * 2
-    found = viterbi(scores, mask, follow, first)
+    found = viterbi(scores.numpy(), mask.numpy(), follow.numpy(), first.numpy())
     for row, length in enumerate(lengths):
         table, moves = scores[row].tolist(), (follow.tolist(), first.tolist())
         best = max(sequences(length), key=lambda tags: total(table, tags, *moves))
@@ -83,7 +85,7 @@ def test_no_score_is_high_enough_for_an_invalid_sequence() -> None:
     follow, first = iob2_transitions(TAGS)
     scores = torch.full((1, 30, len(TAGS)), -1e30)
     scores[:, :, 2::2] = 1e30  # only I-x, everywhere
-    tags = viterbi(scores, torch.ones(1, 30, dtype=torch.bool), follow, first)
+    tags = viterbi(scores.numpy(), np.ones((1, 30), dtype=bool), follow.numpy(), first.numpy())
     assert is_valid(tuple(tags[0].tolist()))
 
 
@@ -138,6 +140,14 @@ def test_marginals_equal_brute_force(problem: tuple[Tensor, Tensor, list[int]]) 
         torch.testing.assert_close(found[row, :length], expected, atol=1e-5, rtol=1e-4)
 
 
+def test_marginals_in_numpy_are_those_of_torch(problem: tuple[Tensor, Tensor, list[int]]) -> None:
+    scores, mask, _ = problem
+    layer = crf()
+    given = (one.detach().numpy() for one in (scores, mask, layer.follow, layer.first))
+    found = log_marginals(*given)[mask.numpy()]
+    assert np.exp(found) == pytest.approx(layer.marginals(scores, mask)[mask].detach().numpy(), abs=1e-5)
+
+
 def test_decoding_follows_what_was_learnt() -> None:
     layer = Crf(*iob2_transitions(TAGS))
     scores, mask = torch.zeros(1, 6, len(TAGS)), torch.ones(1, 6, dtype=torch.bool)
@@ -149,4 +159,5 @@ def test_decoding_follows_what_was_learnt() -> None:
         optimizer.zero_grad()
         layer.loss(scores, mask, gold).backward()
         optimizer.step()
-    assert layer.decode(scores, mask).tolist() == gold.tolist()
+    found = viterbi(*(one.detach().numpy() for one in (scores, mask, layer.follow, layer.first)))
+    assert found.tolist() == gold.tolist()

@@ -19,7 +19,8 @@ from polyhead.nn.decoders import (
     pretrained_decoder,
     warm_decoder,
 )
-from polyhead.nn.decoding import Decoder, Ends, Search
+from polyhead.nn.decoding import Decoder, Ends
+from polyhead.nn.searching import Search
 
 PIECES, WIDTH, LONGEST = 60, 32, 12
 HALF = {

@@ -23,7 +23,7 @@ from polyhead.predict import annotator as annotator_of
 from polyhead.predict import answer
 from polyhead.tasks import describe_task, make_task, restore_task
 from polyhead.tasks.seq2seq import Seq2Seq
-from polyhead.tasks.writing import Seq2SeqHead
+from polyhead.tasks.writing_head import Seq2SeqHead
 
 WORDS = [" ".join(part.split("/")[0] for part in sentence.split()) for sentence, _ in SENTENCES]
 PAIRS = [

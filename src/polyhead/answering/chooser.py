@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ class Chooser(ABC):
     A subclass imports no torch, so that an exported model needs none.
     """
 
+    filed: ClassVar[tuple[str, ...]] = ()
+    """The fields, texts all, that are long: an exported model keeps each in a file of its own."""
+
     @abstractmethod
     def choose(self, given: Given) -> list[Prediction]:
         """An answer, with its confidence, for each example."""
@@ -68,7 +71,7 @@ class Chooser(ABC):
 
 def softmax(logits: Array) -> Array:
     """Probabilities over the last axis, for finite logits and such as are -inf. Same shape."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted: Array = logits - logits.max(axis=-1, keepdims=True)
     np.exp(shifted, out=shifted)
     shifted /= shifted.sum(axis=-1, keepdims=True)
     return shifted

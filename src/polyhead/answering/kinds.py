@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyhead.answering.chooser import Chooser
@@ -22,15 +22,25 @@ _HOMES = {
 """Where each is; imported when it is needed."""
 
 
-def describe(chooser: Chooser) -> dict[str, Any]:
-    """A chooser as plain data, its kind included."""
+def describe(chooser: Chooser, keep: Callable[[str, str], str]) -> dict[str, Any]:
+    """A chooser as plain data, its kind included.
+
+    Args:
+        chooser: The chooser.
+        keep: Writes a field that is long, by its name and its text, into a file of its own, and gives the file's name.
+    """
     home = (type(chooser).__module__, type(chooser).__qualname__)
     kind = next((name for name, place in _HOMES.items() if place == home), None)
-    return {"kind": kind or ".".join(home), **chooser.to_dict()}
+    fields = {key: keep(key, value) if key in chooser.filed else value for key, value in chooser.to_dict().items()}
+    return {"kind": kind or ".".join(home), **fields}
 
 
-def restore(described: Mapping[str, Any]) -> Chooser:
+def restore(described: Mapping[str, Any], read: Callable[[str], str]) -> Chooser:
     """A chooser that :func:`describe` described.
+
+    Args:
+        described: As it gave it.
+        read: Reads a file that a field is kept in, by its name.
 
     Raises:
         PolyheadError: There is no such kind, or its fields are others.
@@ -43,7 +53,9 @@ def restore(described: Mapping[str, Any]) -> Chooser:
         found = getattr(importlib.import_module(module), name)
         if not (isinstance(found, type) and issubclass(found, Chooser)):
             raise TypeError(f"{kind} is no Chooser")
-        made: Chooser = found(**{key: value for key, value in described.items() if key != "kind"})
+        fields = {key: read(value) if key in found.filed else value for key, value in described.items()}
+        fields.pop("kind")
+        made: Chooser = found(**fields)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise PolyheadError(
             f"What makes answers of the kind {kind!r} cannot be had: {error}.",

@@ -51,7 +51,7 @@ class ChooseSpans(Chooser):
 
     def _valid(self, logits: Array, counts: Sequence[int], follow: Array, first: Array) -> NDArray[np.int64]:
         """Tags of all words, (all words,). Each word's own best tags are kept where they are valid together."""
-        free = logits.argmax(axis=1)
+        free: NDArray[np.int64] = logits.argmax(axis=1)
         starts = np.zeros(len(free), dtype=bool)
         starts[[begin for begin, end in cuts(counts) if end > begin]] = True
         before = follow[np.roll(free, 1), free]

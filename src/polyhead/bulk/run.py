@@ -22,9 +22,9 @@ from polyhead.claim import claimed
 from polyhead.data.text import counted
 from polyhead.errors import PolyheadError
 from polyhead.files import check_place, fingerprint, read_json
+from polyhead.loading import load
 from polyhead.model import BEST, model_folder
 from polyhead.output import check_answers, check_source, fitting, output_format
-from polyhead.predict import load
 
 ON = ("local", "ray")
 """Where a folder may be answered."""

@@ -15,8 +15,8 @@ from polyhead.data.text import Notes
 from polyhead.doc import Doc
 from polyhead.errors import PolyheadError
 from polyhead.files import whole
+from polyhead.loading import load
 from polyhead.output import Writer, sink_to
-from polyhead.predict import load
 
 KEEPS_BLANK = "text"
 """The format of answers in which a blank line of plain text has a place of its own."""

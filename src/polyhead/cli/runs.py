@@ -202,6 +202,34 @@ def _predict_folder(run: Path, folder: Path, output: Path | None, where: dict[st
 
 
 @app.command()
+def export(
+    run: Annotated[
+        Path,
+        typer.Argument(help="A finished run; without --quantise also a model folder or owner/name on the Hub."),
+    ],
+    to: Annotated[str, typer.Option("--to", help="The format: onnx.")] = "onnx",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder, new or empty; by default onnx in the run.")
+    ] = None,
+    quantise: Annotated[
+        str | None, typer.Option(help="int8: whole numbers of eight bits, calibrated on the run's training texts.")
+    ] = None,
+    at_most: Annotated[
+        float, typer.Option(min=0, help="The points that int8 may cost a task on dev; what costs more stays in fp32.")
+    ] = 0.3,
+    best: BestOption = None,
+) -> None:
+    """Write a model as a folder that onnxruntime runs without torch; predict and evaluate open it like any model.
+
+    Example: polyhead export runs/first --to onnx --quantise int8
+    """
+    from polyhead.exporting import export as write
+
+    folder = write(run, output, to=to, quantise=quantise, at_most=at_most, best=best, tell=tell)
+    print(f"Exported to {folder}. It predicts by: polyhead predict {folder} FILE")
+
+
+@app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="A finished run, or a model folder.")],
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where to, on the Hugging Face Hub.")],

@@ -1,11 +1,12 @@
-"""Raw text to sentences and words: spaCy's rule tokenizer, set for English treebanks, and sentence rules of our own.
+"""Raw text to sentences and words: spaCy's rules for words, set for English treebanks, and sentence rules of our own.
 
 A head that was trained on gold words must meet words of the same cut. So the tokenizer follows the English Web Treebank
 of Universal Dependencies (version 2.15): ``don't`` is ``do n't``, ``well-known`` is three words but ``e-mail`` is one,
 ``!!!`` is one. The settings were chosen on its training and dev splits; ``benchmarks/segmentation.py`` measures them,
 on the test split too, beside other libraries.
 
-How spaCy uses the patterns below: https://spacy.io/usage/linguistic-features#how-tokenizer-works
+``docs/make_word_rules.py`` puts the patterns below into ``word_rules.json``. How they are used:
+https://spacy.io/usage/linguistic-features#how-tokenizer-works
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from polyhead.errors import PolyheadError
-
-if TYPE_CHECKING:
-    from spacy.tokenizer import Tokenizer
+from polyhead.data.word_rules import WordRules, read_rules
 
 Offsets: TypeAlias = tuple[int, int]
 """The first character of a word and the one after its last, counted from 0 in the whole text."""
@@ -30,9 +28,6 @@ def split(text: str) -> list[list[Offsets]]:
 
     A blank line ends a sentence; a single line end is white space. Words do not overlap, hold no white space, and
     together hold every other character of the text, in order. A text of white space alone has no sentences.
-
-    Raises:
-        PolyheadError: spaCy, which splits the words, is not installed.
     """
     sentences: list[list[Offsets]] = []
     for start, paragraph in _paragraphs(text):
@@ -58,7 +53,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
 # A run of one sign is one word, and so is a mix of `!`, `?` and `.`.
 _RUN = r"(?:\*{2,}|={2,}|_{2,}|~{2,}|\${2,}|<{2,}|>{2,}|-{2,}|[!?][!?.]+|\.\.+)"
 
-_WHOLE = re.compile(
+WHOLE = re.compile(
     r"""
     (?: anti|co|counter|cross|e|ex|extra|inter|intra|micro|mid|mini|multi|neo|non|over|post|pre|pro|pseudo
       | psycho|re|semi|socio|sub|super|ultra|un ) -[^\W_]+      # a prefix and its hyphen: e-mail, mid-2004
@@ -71,59 +66,34 @@ _WHOLE = re.compile(
 )
 """Words that stay whole, where spaCy's own patterns would cut them."""
 
-_PREFIXES = (_RUN, r"-(?=[^\W\d_])")
-_SUFFIXES = (
+PREFIXES = (_RUN, r"-(?=[^\W\d_])")
+SUFFIXES = (
     _RUN,
     r"(?<=\w)-",
     r"(?<=[^\W\d_])(?i:n['’]t|['’](?:s|ll|re|ve|d|m))",  # spaCy lists don't, but not DON'T
     r"(?<=\d)(?:[ap]m|[AP]M|[kmx]|[KM]|mm|MM)",  # 5pm, 10k, 35mm
 )
-_INFIXES = (_RUN, r"(?<=[^\W\d_])-(?=\d)", r"(?<=\w)[(\[;](?=\w)")
+INFIXES = (_RUN, r"(?<=[^\W\d_])-(?=\d)", r"(?<=\w)[(\[;](?=\w)")
 
-_ABBREVIATIONS = (
+ABBREVIATIONS = (
     "etc. Ft. Lt. Capt. Col. Sgt. Maj. Reps. Sens. Drs. Attn. Dept. Ave. Blvd. Mt. "
     "Sept. Mon. Tue. Tues. Wed. Thu. Thur. Thurs. Fri. Sat. Sun."
 )
 # Words that spaCy lists, but English treebanks cut by the patterns.
-_NOT_WHOLE = frozenset({"and/or", "):"})
+NOT_WHOLE = frozenset({"and/or", "):"})
 
 
 @functools.cache
-def _tokenizer() -> Tokenizer:
-    try:
-        import spacy  # not at the top: it takes a second, and only raw text needs it
-        from spacy.symbols import ORTH
-        from spacy.tokenizer import Tokenizer
-        from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
-    except ImportError as error:
-        raise PolyheadError(
-            f"splitting raw text into words needs spaCy, which cannot be imported ({error})",
-            remedy="Install it with `pip install spacy`, or give the text as words.",
-        ) from error
-    english = spacy.blank("en")
-    own = english.Defaults
-    tokenizer = Tokenizer(
-        english.vocab,
-        rules={word: parts for word, parts in (own.tokenizer_exceptions or {}).items() if word not in _NOT_WHOLE},
-        prefix_search=compile_prefix_regex([*_PREFIXES, *(own.prefixes or ())]).search,
-        suffix_search=compile_suffix_regex([*_SUFFIXES, *(own.suffixes or ())]).search,
-        infix_finditer=compile_infix_regex([*_INFIXES, *(own.infixes or ())]).finditer,
-        token_match=_WHOLE.fullmatch,
-        url_match=own.url_match,
-    )
-    for word in _ABBREVIATIONS.split():
-        tokenizer.add_special_case(word, [{ORTH: word}])
-    tokenizer.add_special_case("wanna", [{ORTH: "wan"}, {ORTH: "na"}])
-    return tokenizer
+def _tokenizer() -> WordRules:
+    return WordRules(read_rules(), WHOLE.fullmatch)  # made when raw text is first met
 
 
 def _words(paragraph: str) -> Iterator[Offsets]:
     # The tokenizer takes quadratic time over characters without a space between; no word of use is this long.
     cuts = [stretch.end() for stretch in re.finditer(r"\S{500}", paragraph)]
     for start, end in itertools.pairwise([0, *cuts, len(paragraph)]):
-        for word in _tokenizer()(paragraph[start:end]):
-            if not word.is_space:
-                yield start + word.idx, start + word.idx + len(word)
+        for a, b in _tokenizer()(paragraph[start:end]):
+            yield start + a, start + b
 
 
 # --- sentences ---

@@ -74,7 +74,7 @@ class RelationScorer(nn.Module):
         Returns:
             Shape (arcs, relations).
         """
-        rotated = (dependents @ self.weight).view(len(dependents), self.relations, heads.shape[1])
+        rotated = (dependents @ self.weight).view(dependents.shape[0], self.relations, heads.shape[1])
         paired = torch.bmm(rotated, heads.to(rotated.dtype)[:, :, None])[:, :, 0]
         linear: Tensor = self.linear(torch.cat([dependents, heads], dim=1))
         return paired + linear

@@ -14,32 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from polyhead.nn.searching import AT_ONCE, Search
+
 IGNORE = -100
 """The target where a shorter text of a batch has ended."""
-
-
-AT_ONCE = 1 << 26
-"""The most logits held at once as texts are written, 256 MiB: vocabularies of hundreds of thousands of pieces exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """How a text is looked for.
-
-    Attributes:
-        beams: The number of hypotheses that are kept at each step; 1 takes the likeliest piece each time (greedy).
-        length_penalty: The power of its length that a hypothesis's log-probability is divided by: above 1 longer texts
-            are preferred.
-        temperature: Pieces are drawn by their probabilities, with logits divided by this, in place of the likeliest.
-        best: How many texts are wanted for each; at most ``beams``, unless they are drawn.
-        sure: Whether it is wanted how probable each text is, for which the decoder reads it once more.
-    """
-
-    beams: int = 1
-    length_penalty: float = 1.0
-    temperature: float | None = None
-    best: int = 1
-    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +104,11 @@ class Decoder(nn.Module):
         return _embedding(self.network)
 
     @property
+    def reads(self) -> int:
+        """The size of the vectors that it reads."""
+        return decoder_width(self.config) if self.bridge is None else self.bridge.in_features
+
+    @property
     def room(self) -> int | None:
         """The most pieces that it reads, those before the first one included; ``None`` if it knows no bound."""
         for name, module in self.network.named_modules():
@@ -146,7 +129,7 @@ class Decoder(nn.Module):
             Shape (batch, steps, pieces of the vocabulary).
         """
         out = self.network(
-            encoder_outputs=self._read(states), attention_mask=mask.long(), decoder_input_ids=given, use_cache=False
+            encoder_outputs=self.memory(states), attention_mask=mask.long(), decoder_input_ids=given, use_cache=False
         )
         return cast(Tensor, out.logits).float()
 
@@ -178,7 +161,7 @@ class Decoder(nn.Module):
         best = search.best if search.temperature is not None else min(search.best, search.beams)
         limits = torch.tensor(list(ends.longest), device=states.device)
         found = self.network.generate(
-            encoder_outputs=self._read(states),
+            encoder_outputs=self.memory(states),
             attention_mask=mask.long(),
             decoder_input_ids=prompt,
             generation_config=_settings(search, best, start, ends),
@@ -210,7 +193,8 @@ class Decoder(nn.Module):
             parts.append(chosen - logits.logsumexp(2))
         return torch.cat(parts)
 
-    def _read(self, states: Tensor) -> Any:
+    def memory(self, states: Tensor) -> Any:
+        """What the encoder made of texts, as the network takes it."""
         from transformers.modeling_outputs import BaseModelOutput
 
         read = states if self.bridge is None else self.bridge(states)

@@ -13,14 +13,10 @@ from pydantic import Field
 from polyhead.data.dataset import TRAIN
 from polyhead.data.example import Example, Value
 from polyhead.data.text import counted, listed
-from polyhead.errors import PolyheadError
 from polyhead.metrics import Tally
-from polyhead.nn.decoding import Search
-from polyhead.tasks.writing import MOST_BEAMS, Writing
+from polyhead.nn.searching import COLDEST, HOTTEST, MOST_BEAMS, Search, changed
+from polyhead.tasks.writing import Writing
 from polyhead.text_metrics import tally_texts, text_signatures
-
-COLDEST, HOTTEST = 0.001, 1000.0
-"""The bounds of a temperature; far below, logits over it would be infinite."""
 
 
 @dataclass(kw_only=True)
@@ -104,19 +100,8 @@ class Seq2Seq(Writing):
 
     def search(self, *, beams: int | None, best: int, temperature: float | None) -> None:
         """Keep so many hypotheses, give so many texts, or draw them, in place of what the settings say."""
-        for name, number in (("beams", beams), ("n-best", best)):
-            if number is not None and not 1 <= number <= MOST_BEAMS:
-                raise PolyheadError(f"{name} = {number} is not right.", remedy=f"Take a number from 1 to {MOST_BEAMS}.")
-        if temperature is not None and not COLDEST <= temperature <= HOTTEST:
-            remedy = f"Take a number from {COLDEST} to {HOTTEST}."
-            raise PolyheadError(f"temperature = {temperature} is not right.", remedy=remedy)
-        if temperature is None and beams is not None and best > beams:
-            raise PolyheadError(
-                f"The {best} best texts are wanted of {beams} hypotheses.", remedy=f"Keep more: beams = {best}."
-            )
-        self._best = best
-        self.temperature = temperature if temperature is not None else self.temperature
-        self.beams = beams if beams is not None else max(self.beams, best if self.temperature is None else 1)
+        found = changed(self.found_by, beams=beams, best=best, temperature=temperature)
+        self.beams, self._best, self.temperature = found.beams, found.best, found.temperature
 
 
 def _place(example: Example) -> str:

@@ -15,9 +15,12 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.files import read_json, remove_unfinished, write_json, write_text
 from polyhead.hub import push
 from polyhead.intervals import LEVEL, METHOD, SEED, Comparison, Intervals
+from polyhead.loading import see_plain
 from polyhead.model import Model, load_model
 from polyhead.nn.precision import choose_precision, find_device
+from polyhead.predict import ExportedModel
 from polyhead.recipe import Recipe, load_recipe
+from polyhead.runtime.folder import exported_folder
 from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
 from polyhead.training.prepare import Material, load_datasets
 
@@ -240,7 +243,7 @@ class Where:
 
 def open_gold(
     folder: str | Path, where: Where, tell: Callable[[str], object]
-) -> tuple[Model, dict[str, Gold], list[str]]:
+) -> tuple[Model | ExportedModel, dict[str, Gold], list[str]]:
     """A model, what it is scored on, and the tasks that there is gold for.
 
     Raises:
@@ -248,20 +251,26 @@ def open_gold(
     """
     split, file, data, only = where.split, where.file, where.data, where.only
     device = find_device("auto")
-    if (Path(folder) / "recipe.toml").is_file():
+    model: Model | ExportedModel
+    if (place := exported_folder(folder)) is not None:
+        model = ExportedModel(place)
+        see_plain(place, where.best)
+        recipe = _recipe_behind(model)
+    elif (Path(folder) / "recipe.toml").is_file():
         recipe = load_recipe(Path(folder) / "recipe.toml")
         model = load_model(folder, where.best).to(device)
     else:
         model = load_model(folder, where.best).to(device)
         recipe = _recipe_behind(model)
-        if file is None:
-            raise PolyheadError(
-                f"{str(folder)!r} is a model without a run, so it has no splits.",
-                remedy=f"Give a file: polyhead evaluate {folder} FILE",
-            )
+    if file is None and not (Path(folder) / "recipe.toml").is_file():
+        raise PolyheadError(
+            f"{str(folder)!r} is a model without a run, so it has no splits.",
+            remedy=f"Give a file: polyhead evaluate {folder} FILE",
+        )
     tasks = {name: task for name, task in model.tasks.items() if only is None or name in only}
-    same = str(device) == recipe.device  # then the figures are those of the run itself
-    model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
+    if isinstance(model, Model):
+        same = str(device) == recipe.device  # then the figures are those of the run itself
+        model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
     if file is not None:
         recipe, split = _with_file(recipe, Path(file), data, tasks), "test"
     elif data is not None:
@@ -284,7 +293,7 @@ def open_gold(
     return model, gold, list(tasks)
 
 
-def _recipe_behind(model: Model) -> Recipe:
+def _recipe_behind(model: Model | ExportedModel) -> Recipe:
     """What a model without its run knows of its recipe: how its datasets are read, and which task learnt from which."""
     data = {name: DataSpec(**spec) for name, spec in model.info.get("data", {}).items()}
     tasks = {name: {"type": "", "data": task.data, "layer": task.layer} for name, task in model.tasks.items()}

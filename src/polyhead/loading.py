@@ -1,0 +1,74 @@
+"""Opening a model, whatever computes it: torch, or onnxruntime for an exported one, which then needs no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from polyhead import hub
+from polyhead.answering.annotator import Annotator
+from polyhead.errors import PolyheadError
+from polyhead.runtime.folder import exported_folder, read_config
+
+
+def load(
+    folder: str | Path,
+    *,
+    best: str | None = None,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16"] | None = None,
+) -> Annotator:
+    """A trained model, ready to answer, from a run, from a model folder, from an exported one, or from the Hub.
+
+    Args:
+        folder: A run's folder, or the model folder in it; a folder that ``polyhead export`` wrote; or ``owner/name`` or
+            ``owner/name@revision`` on the Hub.
+        best: A task whose own best weights to take, whatever the others lost.
+        device: ``auto``, ``cpu``, ``cuda``, ...; an exported model is computed on the CPU.
+        precision: What to compute in; by default what the device gains from. An exported model has its own.
+
+    Raises:
+        PolyheadError: There is no model, no such task, or no such device.
+    """
+    place = exported_folder(folder)
+    if place is None:
+        from polyhead.predict import load as load_torch  # takes seconds, which an exported model need not wait for
+
+        return load_torch(folder, best=best, device=device, precision=precision)
+    see_plain(place, best, device)
+    wanted = hub.meant(folder)
+    if wanted is not None:
+        _check_kinds(place, wanted)
+    from polyhead.runtime.backend import OnnxBackend
+
+    return Annotator(OnnxBackend(place))
+
+
+def see_plain(place: Path, best: str | None, device: str = "auto") -> None:
+    """See that nothing is asked of an exported model that it does not have.
+
+    Raises:
+        PolyheadError: Other weights than its own, or another device.
+    """
+    if best is not None:
+        raise PolyheadError(
+            f"{str(place)!r} is an exported model, which has one set of weights.",
+            remedy=f"Export those that were best for it: polyhead export RUN --to onnx --best {best}",
+        )
+    if device not in ("auto", "cpu"):
+        raise PolyheadError(f"device = {device!r}: an exported model is computed on the CPU.", remedy='Take "cpu".')
+
+
+def _check_kinds(place: Path, wanted: hub.HubId) -> None:
+    """A stranger's model must not choose which modules are imported here: its user's own kinds are imported first."""
+    from polyhead.answering.kinds import is_ours
+
+    for name, one in read_config(place)["answers"].items():
+        kind = one["chooser"]
+        if not is_ours(kind) and str(kind.get("kind")).rpartition(".")[0] not in sys.modules:
+            raise PolyheadError(
+                f"{wanted}: tasks.{name} is answered by {kind.get('kind')}, which is not loaded with a model from the"
+                " Hub.",
+                remedy="If you have its module and trust it, import that first, then call polyhead.load.",
+            )

@@ -1,0 +1,1 @@
+"""Exported models: answers with onnxruntime, tokenizers and numpy, without torch and transformers."""
