@@ -47,7 +47,6 @@ bench: $(READY)  ## Measure quality and speed on the real corpora in POLYHEAD_DA
 
 docs: $(READY)  ## Write the generated pages anew
 	$(BIN)/python docs/make_recipe_page.py
-	$(BIN)/python docs/make_word_rules.py
 
 clean:  ## Remove the environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,26 @@ from polyhead.errors import PolyheadError, is_refusal, refused
 
 UNFINISHED = ".unfinished"
 """The ending of a file or folder that is still being written."""
+
+
+CACHE = "POLYHEAD_CACHE"
+"""The environment variable that says where what can be computed again is kept."""
+
+
+def cache_folder(name: str) -> Path:
+    """Where what can be computed again is kept: the folder that the environment names, or one of this name where the
+    system has such folders; it need not exist."""
+    named = os.environ.get(CACHE)
+    if named:
+        return Path(named).expanduser()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is none
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return base / "polyhead" / name
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class TorchBackend:
         """What the model computes in."""
         return self.model.precision
 
+    @property
+    def cutter(self) -> None:
+        """Raw text is cut into words by the usual rules."""
+
     def tokenise(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:
         """The pieces of each example."""
         return self.model.encoder.tokenise(examples, language)

@@ -169,8 +169,8 @@ def answered(model: Model | ExportedModel, gold: Mapping[str, Gold], tasks: Sequ
 def _answers(model: Model | ExportedModel, items: Sequence[Pieces], tasks: Sequence[str]) -> list[dict[str, Value]]:
     """The answers of some tasks for each example, on the first of several processes, which share the work."""
     if isinstance(model, ExportedModel):  # is scored by one process
-        found = answer(model, items, tasks, sure=False)
-        return [{name: prediction.value for name, prediction in one.items()} for one in found]
+        alone = answer(model, items, tasks, sure=False)
+        return [{name: prediction.value for name, prediction in one.items()} for one in alone]
     batches = by_length(model.encoder.measure(items), BUDGET)
     mine: list[tuple[int, dict[str, Value]]] = []
     for place, counts in _rounds(model, len(batches)):

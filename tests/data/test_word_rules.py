@@ -1,16 +1,17 @@
-"""Words by our own code are those of spaCy's tokenizer with the same rules, and the rules are those of spaCy."""
+"""Words by our own code are those of spaCy's tokenizer with the same rules, which are kept once they were asked for."""
 
 from __future__ import annotations
 
+import builtins
 import random
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polyhead.data.segment import WHOLE
-from polyhead.data.word_rules import WordRules, read_rules
+from polyhead.data.segment import word_cutter, word_rules
+from polyhead.data.spacy_rules import rules_of_spacy, spacy_tokenizer
+from polyhead.errors import PolyheadError
 
 ROOT = Path(__file__).parents[2]
 PARTS = [
@@ -32,19 +33,10 @@ PARTS = [
 SIGNS = "()!?.,:;-'\"/\\’“$%&*+<>=[]{}aB1é😀…"
 
 
-@pytest.fixture(scope="module")
-def maker() -> dict[str, Any]:
-    pytest.importorskip("spacy")
-    return runpy.run_path(str(ROOT / "docs" / "make_word_rules.py"))
-
-
-def test_the_rules_are_up_to_date(maker: dict[str, Any]) -> None:
-    assert read_rules() == maker["rules"](), "write them anew: python docs/make_word_rules.py"
-
-
-def test_words_are_those_of_spacy(maker: dict[str, Any]) -> None:
-    theirs, ours = maker["spacy_tokenizer"](), WordRules(read_rules(), WHOLE.fullmatch)
-    listed, draw = sorted(read_rules()["listed"]), random.Random(0)
+def test_words_are_those_of_spacy() -> None:
+    rules = rules_of_spacy()
+    theirs, ours = spacy_tokenizer(), word_cutter(rules)
+    listed, draw = sorted(rules["listed"]), random.Random(0)
     sample = (ROOT / "src/polyhead/sample/reviews-train.conllu").read_text(encoding="utf-8")
     texts = [line.removeprefix("# text = ") for line in sample.splitlines() if line.startswith("# text = ")]
     assert len(texts) > 200
@@ -54,3 +46,27 @@ def test_words_are_those_of_spacy(maker: dict[str, Any]) -> None:
         texts.append("".join(draw.choice(pick)() for _ in range(draw.randint(1, 9))))
     for text in texts:
         assert ours(text) == [(w.idx, w.idx + len(w)) for w in theirs(text) if not w.is_space], repr(text)
+
+
+def test_rules_are_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYHEAD_CACHE", str(tmp_path / "cache"))
+    first = word_rules()
+    (kept,) = (tmp_path / "cache").iterdir()
+    real = builtins.__import__
+
+    def without_spacy(name: str, *rest: Any, **more: Any) -> Any:
+        if name.split(".")[0] == "spacy":
+            raise ImportError("no spacy here")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_spacy)
+    assert word_rules() == first
+    kept.write_text("{", encoding="utf-8")  # damaged, so that spaCy is asked again
+    with pytest.raises(PolyheadError, match="needs spaCy"):
+        word_rules()
+
+
+def test_rules_that_cannot_be_kept_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file, no folder", encoding="utf-8")
+    monkeypatch.setenv("POLYHEAD_CACHE", str(tmp_path / "cache"))
+    assert word_cutter(word_rules())("don't") == [(0, 2), (2, 5)]

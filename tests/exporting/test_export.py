@@ -315,3 +315,32 @@ runpy.run_path({str(script)!r}, run_name="__main__")
                 assert found[task] == list(value)
             else:
                 assert found[task] == value
+
+
+def test_the_command_needs_no_torch_for_an_exported_model(plain: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Ann saw Bob, didn't she? The cats sat.\n", encoding="utf-8")
+    code = f"""
+import sys
+for name in ("torch", "transformers", "spacy", "scipy", "sacrebleu", "huggingface_hub"):
+    sys.modules[name] = None
+sys.argv = ["polyhead", "predict", {str(plain)!r}, {str(tmp_path / "text.txt")!r}, "--to", "jsonl"]
+from polyhead.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    record = json.loads(done.stdout)
+    assert [sentence["words"][:2] for sentence in record["sentences"]] == [["Ann", "saw"], ["The", "cats"]]
+
+
+def test_the_export_command(run: Run, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from polyhead.cli import app
+
+    place = tmp_path / "out"
+    done = CliRunner().invoke(app, ["export", str(run.folder), "--to", "onnx", "-o", str(place)])
+    assert done.exit_code == 0, done.output
+    assert f"Exported to {place}" in done.output
+    assert is_exported(place)
+    assert not list(tmp_path.glob("*.unfinished*")), "nothing half-written is left"

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from polyhead import PolyheadError
-from polyhead.nn.cache import FOLDER, LIMIT, STALE, Cache, find_cache
+from polyhead.files import CACHE
+from polyhead.nn.cache import LIMIT, STALE, Cache, find_cache
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_what_a_killed_process_left_is_cleared_away(cache: Cache) -> None:
 
 
 def test_the_environment_says_where_and_how_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(FOLDER, str(tmp_path / "own"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "own"))
     monkeypatch.setenv(LIMIT, "0.5")
     assert find_cache().folder == tmp_path / "own" and find_cache().limit == 2**29
     monkeypatch.setenv(LIMIT, "")
@@ -138,7 +139,7 @@ def test_a_bound_that_is_no_number_is_told(given: str, monkeypatch: pytest.Monke
 def test_the_usual_place(
     system: str, variable: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (FOLDER, "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    for name in (CACHE, "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     if variable:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from polyhead.data.example import Example, Prediction, Text
 from polyhead.data.segment import split as split_text
 from polyhead.data.spec import CONLLU_LAYERS
+from polyhead.data.word_rules import WordRules
 from polyhead.data.writers import set_apart
 from polyhead.doc import Doc, Sentence
 from polyhead.errors import PolyheadError, nearest
@@ -62,6 +63,7 @@ class Backend(Protocol):
         tasks: The tasks by name.
         info: What is kept beside the weights, such as the datasets' formats.
         precision: What it was told to compute in; ``None`` where that cannot be chosen.
+        cutter: Cuts raw text into words; ``None`` for the usual rules.
     """
 
     @property
@@ -74,6 +76,10 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> Literal["fp32", "bf16"] | None:
+        """See above."""
+
+    @property
+    def cutter(self) -> WordRules | None:
         """See above."""
 
     def tokenise(self, examples: Sequence[Example], language: str | None = None) -> Sequence[Pieces]:
@@ -208,7 +214,11 @@ class Annotator:
         units: list[Example] = []
         layout: list[tuple[Example, range, int]] = []  # text, its sentences, and where its whole is encoded
         for example in examples:
-            parts = [example] if example.words or example.pair is not None or not split else cut(example)
+            parts = (
+                [example]
+                if example.words or example.pair is not None or not split
+                else cut(example, self.backend.cutter)
+            )
             first = len(units)
             units += parts
             if len(parts) != 1:
@@ -257,11 +267,11 @@ def _keys(model: Backend) -> dict[str, str]:
     return {layer: key for layer, key in set_apart(wishes).items() if key != layer}
 
 
-def cut(example: Example) -> list[Example]:
-    """A raw text as sentences with words; none for white space."""
+def cut(example: Example, cutter: WordRules | None = None) -> list[Example]:
+    """A raw text as sentences with words; none for white space. By default the usual rules cut words."""
     text = example.text or ""
     sentences = []
-    found = (words[i : i + LONGEST] for words in split_text(text) for i in range(0, len(words), LONGEST))
+    found = (words[i : i + LONGEST] for words in split_text(text, cutter) for i in range(0, len(words), LONGEST))
     for words in found:
         start, end = words[0][0], words[-1][1]
         sentences.append(

@@ -5,33 +5,48 @@ of Universal Dependencies (version 2.15): ``don't`` is ``do n't``, ``well-known`
 ``!!!`` is one. The settings were chosen on its training and dev splits; ``benchmarks/segmentation.py`` measures them,
 on the test split too, beside other libraries.
 
-``docs/make_word_rules.py`` puts the patterns below into ``word_rules.json``. How they are used:
-https://spacy.io/usage/linguistic-features#how-tokenizer-works
+The rules are spaCy's, with the patterns below; how such patterns are used:
+https://spacy.io/usage/linguistic-features#how-tokenizer-works. They are asked of spaCy once and kept in the cache, and
+an exported model brings them along, since spaCy takes longer to import than most texts to answer.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple, TypeAlias
 
-from polyhead.data.word_rules import WordRules, read_rules
+from polyhead.data.word_rules import WordRules
+from polyhead.errors import PolyheadError
+from polyhead.files import cache_folder, whole
 
 Offsets: TypeAlias = tuple[int, int]
 """The first character of a word and the one after its last, counted from 0 in the whole text."""
 
 
-def split(text: str) -> list[list[Offsets]]:
+def split(text: str, cut: WordRules | None = None) -> list[list[Offsets]]:
     """The sentences of an English text, each a list of the (start, end) characters of its words.
 
     A blank line ends a sentence; a single line end is white space. Words do not overlap, hold no white space, and
     together hold every other character of the text, in order. A text of white space alone has no sentences.
+
+    Args:
+        text: Raw text.
+        cut: Cuts it into words; by default the usual rules do.
+
+    Raises:
+        PolyheadError: The usual rules are not kept yet, and there is no spaCy to ask.
     """
+    cut = cut or usual_cutter()
     sentences: list[list[Offsets]] = []
     for start, paragraph in _paragraphs(text):
-        words = list(_words(paragraph))
+        words = list(_words(paragraph, cut))
         begin = 0
         for end in _sentence_ends(paragraph, words):
             sentences.append([(start + a, start + b) for a, b in words[begin:end]])
@@ -83,16 +98,46 @@ ABBREVIATIONS = (
 NOT_WHOLE = frozenset({"and/or", "):"})
 
 
+def word_rules() -> dict[str, Any]:
+    """The rules of spaCy for English words, with the changes above: from the cache, or from spaCy itself.
+
+    Raises:
+        PolyheadError: They are not in the cache, and there is no spaCy.
+    """
+    own = repr((WHOLE.pattern, PREFIXES, SUFFIXES, INFIXES, ABBREVIATIONS, sorted(NOT_WHOLE)))
+    try:
+        known = version("spacy")
+    except PackageNotFoundError:
+        known = ""
+    digest = hashlib.sha256(f"{known} {own}".encode()).hexdigest()[:16]
+    path = cache_folder("words") / f"words-{digest}.json"
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    from polyhead.data.spacy_rules import rules_of_spacy
+
+    found = rules_of_spacy()
+    with suppress(PolyheadError), whole(path) as draft:  # what cannot be kept is asked again next time
+        draft.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    return found
+
+
+def word_cutter(rules: dict[str, Any]) -> WordRules:
+    """What cuts text into words by such rules."""
+    return WordRules(rules, WHOLE.fullmatch)
+
+
 @functools.cache
-def _tokenizer() -> WordRules:
-    return WordRules(read_rules(), WHOLE.fullmatch)  # made when raw text is first met
+def usual_cutter() -> WordRules:
+    """The same with the usual rules; made when raw text is first met."""
+    return word_cutter(word_rules())
 
 
-def _words(paragraph: str) -> Iterator[Offsets]:
+def _words(paragraph: str, cut: WordRules) -> Iterator[Offsets]:
     # The tokenizer takes quadratic time over characters without a space between; no word of use is this long.
     cuts = [stretch.end() for stretch in re.finditer(r"\S{500}", paragraph)]
     for start, end in itertools.pairwise([0, *cuts, len(paragraph)]):
-        for a, b in _tokenizer()(paragraph[start:end]):
+        for a, b in cut(paragraph[start:end]):
             yield start + a, start + b
 
 

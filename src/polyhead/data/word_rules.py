@@ -1,18 +1,15 @@
-"""spaCy's rule tokenizer in plain Python, with its rules for English as data: importing spaCy takes over a second.
+"""spaCy's rule tokenizer in plain Python, over rules that are data: importing spaCy takes over a second.
 
-The algorithm is that of ``spacy/tokenizer.pyx``: stretches between spaces are looked up among listed words, then lose
-affixes until nothing matches, then are cut at infixes; and listed words that the patterns would cut are put together
-again wherever their parts follow each other. A test compares it with spaCy. The rules, ``word_rules.json``, are written
-by ``docs/make_word_rules.py``; they are spaCy's (MIT licence, Explosion AI).
+The algorithm is that of spaCy (``spacy/tokenizer.pyx``): stretches between spaces are looked up among listed words,
+then lose affixes until nothing matches, then are cut at infixes; and listed words that the patterns would cut are put
+together again wherever their parts follow each other. A test compares it with spaCy.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 
@@ -20,7 +17,7 @@ class WordRules:
     """Cuts text into words.
 
     Args:
-        rules: What ``word_rules.json`` holds.
+        rules: What ``polyhead.data.spacy_rules.rules_of_spacy`` gives.
         whole: Whether a stretch is a word, whatever the patterns say.
     """
 
@@ -151,9 +148,3 @@ class _Match(NamedTuple):
 
 def _length(found: re.Match[str] | None) -> int:
     return 0 if found is None else found.end() - found.start()
-
-
-def read_rules() -> dict[str, Any]:
-    """The rules for English."""
-    found: dict[str, Any] = json.loads((files("polyhead") / "data" / "word_rules.json").read_text(encoding="utf-8"))
-    return found

@@ -1,5 +1,5 @@
 """Trained models as folders that need no torch: graphs for onnxruntime, and what their scores mean."""
 
-from polyhead.exporting.export import export
+from polyhead.exporting.folder import export
 
 __all__ = ["export"]

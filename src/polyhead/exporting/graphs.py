@@ -95,7 +95,7 @@ def write_main(
         with torch.inference_mode():
             outputs, others = (whole.scores(given) for given in reads)
         given = {name: examples[0][name] for name in reads[0].read}
-        sizes = tuple(_sizes(example) for example in examples)
+        sizes = (_sizes(examples[0]), _sizes(examples[1]))
         axes = {name: _axes(one.shape, others[name].shape, sizes) for name, one in outputs.items()}
         inputs = {name: dict(enumerate(INPUTS[name])) for name in given}
         return write(Network(whole.scores, given, {**inputs, **axes}), folder / f"{MAIN}.onnx")

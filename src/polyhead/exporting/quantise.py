@@ -179,7 +179,7 @@ def _calibrate(model: Model, raw: Path, products: Sequence[Product], sample: Sam
         whole, scales = whole_weights(product.weight)
         right = values @ product.weight
         given = rounded(values, found) @ (whole.astype(np.float32) * scales)
-        product.error = float(np.linalg.norm(given - right) / max(1e-12, np.linalg.norm(right)))
+        product.error = float(np.linalg.norm(given - right)) / max(1e-12, float(np.linalg.norm(right)))
     return ranges
 
 

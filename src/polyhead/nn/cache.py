@@ -9,7 +9,6 @@ import json
 import math
 import os
 import shutil
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,10 +21,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from polyhead.errors import PolyheadError
-from polyhead.files import UNFINISHED, whole
+from polyhead.files import UNFINISHED, cache_folder, whole
 
-FOLDER, LIMIT = "POLYHEAD_CACHE", "POLYHEAD_CACHE_GIB"
-"""The environment variables that say where the files lie, and how many GiB they may take up together."""
+LIMIT = "POLYHEAD_CACHE_GIB"
+"""The environment variable that says how many GiB the files may take up together."""
 
 USUAL_LIMIT = 10.0
 """GiB."""
@@ -166,22 +165,7 @@ def find_cache() -> Cache:
             f"{LIMIT} = {given!r} in the environment is no number of GiB.",
             remedy=f"Set it to a number of at least 0, or leave it out for {USUAL_LIMIT:g}.",
         ) from error
-    return Cache(_folder(), limit * 2**30)
-
-
-def _folder() -> Path:
-    """Where the system keeps what programs can compute again."""
-    named = os.environ.get(FOLDER)
-    if named:
-        return Path(named).expanduser()
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails where there is none
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return base / "polyhead" / "features"
+    return Cache(cache_folder("features"), limit * 2**30)
 
 
 def _read(path: Path) -> Tensor:

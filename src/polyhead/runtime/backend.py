@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from polyhead.answering.chooser import Array, Chooser, Given
 from polyhead.answering.kinds import restore
 from polyhead.answering.writing import WriteText
 from polyhead.data.example import KIND_NAMES, Example, Prediction
+from polyhead.data.segment import word_cutter
+from polyhead.data.word_rules import WordRules
 from polyhead.errors import PolyheadError
+from polyhead.files import read_json
 from polyhead.nn.layout import Rows, lay_out, measure
 from polyhead.nn.pieces import Pieces, PieceTokenizer
-from polyhead.runtime.folder import CONFIG, MAIN, TOKENIZER, read_config
+from polyhead.runtime.folder import CONFIG, MAIN, TOKENIZER, WORDS, read_config
 from polyhead.runtime.sessions import Graphs
 
 KINDS = {name: kind for kind, name in KIND_NAMES.items()}
@@ -102,6 +106,11 @@ class OnnxBackend:
         except (KeyError, TypeError) as error:
             what = f"This file of the exported model is damaged: {error!r}."
             raise PolyheadError(what, file=self.folder / CONFIG, remedy="Put it back from a copy.") from error
+
+    @cached_property
+    def cutter(self) -> WordRules:
+        """Cuts raw text into words, by the rules that were exported with the model."""
+        return word_cutter(read_json(self.folder / WORDS))
 
     @property
     def precision(self) -> None:

@@ -16,6 +16,9 @@ MARK = "polyhead_export"
 """The key of config.json that holds the version, by which an exported model is told from others."""
 
 CONFIG, TOKENIZER, PARITY, TASKS = "config.json", "tokenizer.json", "parity.json", "tasks.json"
+WORDS = "words.json"
+"""The rules by which raw text is cut into words."""
+
 MAIN = "model"
 """The graph that reads pieces and gives the scores of all heads."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from polyhead.card import CARD, CardFacts, model_card
 from polyhead.data import DataSpec
@@ -17,6 +17,7 @@ from polyhead.hub import push
 from polyhead.intervals import LEVEL, METHOD, SEED, Comparison, Intervals
 from polyhead.loading import see_plain
 from polyhead.model import Model, load_model
+from polyhead.nn.encoder import Encoder
 from polyhead.nn.precision import choose_precision, find_device
 from polyhead.predict import ExportedModel
 from polyhead.recipe import Recipe, load_recipe
@@ -289,7 +290,8 @@ def open_gold(
         notes += task.check(datasets[task.data].splits[split], split) or []  # a user's own type may return nothing
     for note in notes:
         tell(note)
-    gold = Material(model.encoder, datasets).gold(split, list(tasks.values()))
+    # Of an exported model only what cuts texts into pieces is asked: all of its tasks annotate.
+    gold = Material(cast(Encoder, model.encoder), datasets).gold(split, list(tasks.values()))
     return model, gold, list(tasks)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from polyhead.answering.kinds import describe
 from polyhead.data.example import KIND_NAMES
+from polyhead.data.segment import word_rules
 from polyhead.errors import PolyheadError, nearest
 from polyhead.exporting.card import exported_card
 from polyhead.exporting.encoding import INPUTS
@@ -26,7 +27,7 @@ from polyhead.hub import CARD
 from polyhead.model import Model, load_model
 from polyhead.nn.layout import lay_out
 from polyhead.runtime.backend import feeds
-from polyhead.runtime.folder import CONFIG, FORMAT, MAIN, MARK, PARITY, TASKS, TOKENIZER, is_exported
+from polyhead.runtime.folder import CONFIG, FORMAT, MAIN, MARK, PARITY, TASKS, TOKENIZER, WORDS, is_exported
 from polyhead.tasks import Head, Task, describe_task
 from polyhead.version import __version__
 
@@ -134,6 +135,7 @@ def _write(
         for graph in graphs.values():
             optimise(rough / graph.file, draft / graph.file)
         model.encoder.tokenizer.tokenizer.save(str(draft / TOKENIZER))
+        write_json(draft / WORDS, word_rules())
         write_json(draft / TASKS, {"tasks": [describe_task(task) for task in tasks.values()]})
         config = _config(model, tasks, heads, graphs, draft)
         _finish(config, draft)

@@ -1,29 +1,29 @@
-"""Write ``src/polyhead/data/word_rules.json``: spaCy's rules for English words, with what polyhead changes of them.
-
-    python docs/make_word_rules.py
-
-It needs spaCy, which polyhead itself then does not. The rules are spaCy's own (MIT licence, Explosion AI); the patterns
-that polyhead puts before them, and which words it lists, are in ``polyhead/data/segment.py``.
-"""
+"""spaCy's rules for English words, with what polyhead changes of them, as plain data."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from polyhead.data.segment import ABBREVIATIONS, INFIXES, NOT_WHOLE, PREFIXES, SUFFIXES, WHOLE
-
-FILE = Path(__file__).parents[1] / "src" / "polyhead" / "data" / "word_rules.json"
+from polyhead.errors import PolyheadError
 
 
 def spacy_tokenizer() -> Any:
-    """spaCy's tokenizer with polyhead's changes."""
-    import spacy
-    from spacy.symbols import ORTH
-    from spacy.tokenizer import Tokenizer
-    from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
+    """spaCy's tokenizer with polyhead's changes.
 
+    Raises:
+        PolyheadError: There is no spaCy.
+    """
+    try:
+        import spacy  # not at the top: it takes a second
+        from spacy.symbols import ORTH
+        from spacy.tokenizer import Tokenizer
+        from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
+    except ImportError as error:
+        raise PolyheadError(
+            f"splitting raw text into words needs spaCy, which cannot be imported ({error})",
+            remedy="Install it with `pip install spacy`, or give the text as words.",
+        ) from error
     english = spacy.blank("en")
     own = english.Defaults
     tokenizer = Tokenizer(
@@ -41,8 +41,12 @@ def spacy_tokenizer() -> Any:
     return tokenizer
 
 
-def rules() -> dict[str, Any]:
-    """The patterns, the words whose parts are listed, and what the patterns alone would make of some of them."""
+def rules_of_spacy() -> dict[str, Any]:
+    """The patterns, the words whose parts are listed, and what the patterns alone would make of some of them.
+
+    Raises:
+        PolyheadError: There is no spaCy.
+    """
     tokenizer = spacy_tokenizer()
     from spacy.symbols import ORTH
 
@@ -57,7 +61,3 @@ def rules() -> dict[str, Any]:
         "listed": dict(sorted(listed.items())),
         "cut": {word: [token.text for token in tokenizer(word)] for word in sorted(cut) if " " not in word},
     }
-
-
-if __name__ == "__main__":
-    FILE.write_text(json.dumps(rules(), ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
