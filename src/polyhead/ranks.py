@@ -168,7 +168,9 @@ def _stay_on_this_machine() -> None:
 
 
 def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """The first sentence of what torch says, without the place in its sources."""
+    said = re.sub(r"^\[\S*\]\s*", "", str(error).strip())
+    return re.split(r"\n|\. ", said or type(error).__name__)[0].rstrip(".")[:200]
 
 
 def _lost(error: BaseException) -> LostError:

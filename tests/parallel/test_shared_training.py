@@ -168,8 +168,9 @@ def test_each_process_holds_its_part(precision: str, one: tuple[Path, Path], con
         found = together.call(context, count, together.held, one[1], precision)
         assert all(isinstance(numbers, tuple) for numbers in found), found
         wholes, parts = zip(*found, strict=True)
-        assert sum(parts) == wholes[0]
-        assert max(parts) < 1.1 * wholes[0] / count
+        few = 1.0 if precision == "fp32" else 1.06  # each holds the vectors of layers whole
+        assert wholes[0] <= sum(parts) <= few * wholes[0]
+        assert max(parts) < 1.1 * few * wholes[0] / count
 
 
 # --- ends ---

@@ -97,16 +97,18 @@ def held(run: Path, precision: str) -> tuple[int, int]:
 
     model = load_model(run)
     model.precision = precision  # type: ignore[assignment]
+    own = {f"encoder.transformer.{name}" for name, _ in model.encoder.transformer.named_parameters()}
     size = sum(weight.numel() for weight in model.encoder.transformer.parameters())
     sharding = Sharding(model.encoder, torch.device("cpu"), model.precision)
     optimizer = Optimizer(model, Stage(learning_rate=1e-3, average=1.0), 100, None, sharding)
     for step in range(8):
-        optimizer.step(step, {name: torch.ones_like(part) for name, part in optimizer.parts.items()})
-    kept = [optimizer.adamw.state[part] for part in optimizer.parts.values()]
+        held = {name: optimizer._updated(name) for name in own}
+        optimizer.step(step, {name: torch.ones_like(part) for name, part in held.items()})
+    kept = [optimizer.adamw.state[part] for part in held.values()]
     moments = {f"{i} {key}": value for i, one in enumerate(kept) for key, value in one.items() if value.dim()}
-    averages = {name: value for name, value in optimizer.averages.items() if name in optimizer.parts}
+    averages = {name: value for name, value in optimizer.averages.items() if name in own}
     assert averages, "they are kept, too"
-    return 4 * 4 * size, sum(bytes_held(one) for one in (optimizer.parts, moments, averages))
+    return 4 * 4 * size, sum(bytes_held(one) for one in (held, moments, averages))
 
 
 def read(first: Path, other: Path, run: Path) -> None:

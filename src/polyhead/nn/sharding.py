@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +46,9 @@ class Sharding:
     Args:
         encoder: On any device; its transformer is replaced by one whose weights are divided.
         device: Where each process computes.
-        precision: In bf16 the weights of layers are put together in bf16; each process keeps its part in fp32, with
-            which the optimizer computes. Gradients are added up in fp32.
+        precision: In bf16 the matrices of layers are put together in bf16; each process keeps its part in fp32, with
+            which the optimizer computes. Gradients are added up in fp32. Vectors of layers, such as those of
+            normalisation, are then left to each process as a whole, since they are little, and wanted in fp32.
 
     Attributes:
         spared: The name in a model of a weight that does not decay: piece vectors that no text uses stay as they are.
@@ -61,15 +62,18 @@ class Sharding:
         self.device = device
         self.plain: nn.Module = encoder.transformer
         named = dict(self.plain.named_parameters())
-        memo: dict[int, Any] = {id(p): nn.Parameter(p.data, p.requires_grad) for p in named.values()}
+        memo: dict[int, Any] = {id(p): nn.Parameter(p.data) for p in named.values()}
         transformer = copy.deepcopy(self.plain, memo)
         half = policy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
         whole = policy(cast_forward_inputs=False)
         encoder.transformer = transformer
-        for layer in _layers(encoder):
-            fully_shard(layer, mesh=mesh, mp_policy=half if precision == "bf16" else whole)
+        layers = _layers(encoder)
+        kept = {p for layer in layers for p in _vectors(layer)} if precision == "bf16" else set()
+        for layer in layers:
+            policy_here = half if precision == "bf16" else whole
+            fully_shard(layer, mesh=mesh, mp_policy=policy_here, ignored_params=kept)
         self.root = Root(transformer)
-        fully_shard(self.root, mesh=mesh, mp_policy=whole)
+        fully_shard(self.root, mesh=mesh, mp_policy=whole, ignored_params=kept)
         for module in self.root.modules():
             part: Any = module
             if hasattr(part, "set_gradient_divide_factor"):  # losses are sums, and so are their gradients
@@ -77,9 +81,15 @@ class Sharding:
                 part.set_force_sum_reduction_for_comms(True)
         for p in named.values():
             p.data = torch.empty(0, dtype=p.dtype)
-        transformer.to(device)  # what is no weight
+        transformer.to(device)  # what is not divided
         encoder.root = partial(self.root)  # no part of the encoder, whose weights have their names already
-        self.weights: dict[str, Any] = dict(transformer.named_parameters())
+        everything = dict(transformer.named_parameters())
+        self.weights: dict[str, Any] = {name: p for name, p in everything.items() if hasattr(p, "full_tensor")}
+        with torch.no_grad():
+            self.root(list)  # at its first run FSDP looks which weights learn; those that are frozen may thaw later
+        self.settle()
+        for name, p in named.items():
+            everything[name].requires_grad_(p.requires_grad)
 
     def settle(self) -> None:
         """Let go of the weights that are together outside the layers: they may have changed, or are about to."""
@@ -122,9 +132,11 @@ class Sharding:
     def undo(self) -> None:
         """Give the encoder its transformer back, on the CPU, with the weights as they stand now."""
         self.settle()
+        now: dict[str, Any] = dict(self.encoder.transformer.named_parameters())
         for name, p in self.plain.named_parameters():
-            p.data = self.weights[name].detach().full_tensor().cpu()
-            p.requires_grad_(self.weights[name].requires_grad)
+            value = now[name].detach()
+            p.data = (value.full_tensor() if name in self.weights else value).cpu()
+            p.requires_grad_(now[name].requires_grad)
         self.plain.train(self.encoder.transformer.training)
         self.encoder.transformer = self.plain
         self.encoder.root = None
@@ -155,6 +167,13 @@ def _layers(encoder: Encoder) -> Sequence[nn.Module]:
         return list(encoder.layers)
     except PolyheadError:
         return []
+
+
+def _vectors(layer: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights of a layer that are no matrices, nor biases of its linear parts."""
+    for module in layer.modules():
+        if not isinstance(module, nn.Linear):
+            yield from (p for p in module.parameters(recurse=False) if p.dim() < 2)
 
 
 def bytes_held(tensors: Mapping[str, Tensor]) -> int:
