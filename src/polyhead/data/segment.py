@@ -13,7 +13,9 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from polyhead.errors import PolyheadError
@@ -34,6 +36,11 @@ def split(text: str) -> list[list[Offsets]]:
     Raises:
         PolyheadError: spaCy, which splits the words, is not installed.
     """
+    with _remembering_little():
+        return _split(text)
+
+
+def _split(text: str) -> list[list[Offsets]]:
     sentences: list[list[Offsets]] = []
     for start, paragraph in _paragraphs(text):
         words = list(_words(paragraph))
@@ -115,6 +122,22 @@ def _tokenizer() -> Tokenizer:
         tokenizer.add_special_case(word, [{ORTH: word}])
     tokenizer.add_special_case("wanna", [{ORTH: "wan"}, {ORTH: "na"}])
     return tokenizer
+
+
+LEXEMES = 100_000
+"""How many words the tokenizer remembers, which is about 50 MB. It would remember each that it ever saw."""
+
+_alone = threading.Lock()
+
+
+@contextmanager
+def _remembering_little() -> Iterator[None]:
+    """One text at a time; once many words are known, what it adds to them is forgotten (spaCy's memory zones)."""
+    with _alone, ExitStack() as stack:
+        vocabulary = _tokenizer().vocab
+        if len(vocabulary) > LEXEMES:
+            stack.enter_context(vocabulary.memory_zone())
+        yield
 
 
 def _words(paragraph: str) -> Iterator[Offsets]:
