@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polyhead.predict import Annotator, load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
+    from polyhead.serving import serve
     from polyhead.studies.answers import Answers
     from polyhead.studies.folder import Study
     from polyhead.studies.several import Studies, study_each
@@ -49,6 +50,7 @@ __all__ = [
     "report",
     "resume",
     "separate",
+    "serve",
     "study",
     "study_each",
     "train",
@@ -73,6 +75,7 @@ _HOMES = {
     "report": "polyhead.reporting",
     "resume": "polyhead.training",
     "separate": "polyhead.training",
+    "serve": "polyhead.serving",
     "study": "polyhead.studies.study",
     "study_each": "polyhead.studies.several",
     "train": "polyhead.training",
