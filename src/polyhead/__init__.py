@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polyhead.loading import load
     from polyhead.recipe import Recipe, load_recipe
     from polyhead.reporting import report
+    from polyhead.serving import serve
     from polyhead.studies.answers import Answers
     from polyhead.studies.folder import Study
     from polyhead.studies.several import Studies, study_each
@@ -52,6 +53,7 @@ __all__ = [
     "report",
     "resume",
     "separate",
+    "serve",
     "study",
     "study_each",
     "train",
@@ -77,6 +79,7 @@ _HOMES = {
     "report": "polyhead.reporting",
     "resume": "polyhead.training",
     "separate": "polyhead.training",
+    "serve": "polyhead.serving",
     "study": "polyhead.studies.study",
     "study_each": "polyhead.studies.several",
     "train": "polyhead.training",

@@ -45,7 +45,7 @@ class Running:
                 found.append(int(status.parent.name))
         return sorted(found)
 
-    def wait_for(self, text: str, seconds: float = 120) -> str:
+    def wait_for(self, text: str, seconds: float = 600) -> str:
         """The log, as soon as it holds a text."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -63,6 +63,7 @@ class Model:
         self._turn, self._start = turn, start
         self._alive = asyncio.Event()
         self._loading = asyncio.Lock()
+        self._asking = False
         self._together = 0  # requests in the last batch
         self._rate = 10_000.0  # characters a second
         self._run: asyncio.Task[None] | None = None
@@ -119,6 +120,8 @@ class Model:
             self._run.cancel()
             with suppress(asyncio.CancelledError):
                 await self._run
+            if self._asking:  # whoever waited for it is gone
+                self.worker.kill()
             await self.worker.close()
         for closing in list(self._closing):
             await closing
@@ -187,8 +190,10 @@ class Model:
         self._together = len(tickets)
         groups, places = groups_of([(asked.ticket.wish, asked.question) for asked in batch])
         try:
+            self._asking = True  # and still so if this is cancelled
             async with asyncio.timeout(self.settings.seconds):
                 answers = await worker.ask(groups)
+            self._asking = False
         except (WorkerEndedError, TimeoutError) as error:
             await self._replace(worker, late=isinstance(error, TimeoutError))
             return self._deaths(batch)

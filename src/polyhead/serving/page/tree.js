@@ -2,7 +2,7 @@
 
 import { draw, isRightToLeft, percent } from "./dom.js";
 
-const GAP = 22; // between words
+const GAP = 16; // between words
 const STEP = 26; // between levels of arcs
 const ROUND = 9; // of corners
 const SIDE = 16; // beside the first and last word
@@ -39,7 +39,7 @@ function places(widths, arcs) {
   let right = SIDE;
   widths.forEach((width, i) => {
     let middle = right + width / 2;
-    for (const arc of arcs) if (arc.to === i) middle = Math.max(middle, middles[arc.from] + arc.width + 2 * ROUND + 10);
+    for (const arc of arcs) if (arc.to === i) middle = Math.max(middle, middles[arc.from] + arc.width + 2 * ROUND + 4);
     middles.push(middle);
     right = middle + width / 2 + GAP;
   });
