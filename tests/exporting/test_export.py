@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,7 @@ vocabulary = 300
 layers = 1
 longest = 20
 """
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(polyhead.__file__).parents[1])}
 TEXTS = (
     "Ann saw Bob. The cats sat in Rome, and it was bad!",
     "See",
@@ -198,7 +200,7 @@ import polyhead
 doc = polyhead.load({str(plain)!r}).words([("Ann", "saw", "Bob")])[0]
 print(doc["upos"], len(doc["tree"].heads), doc["fr"] if "fr" in doc.answers else doc["target"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -327,7 +329,7 @@ sys.argv = ["polyhead", "predict", {str(plain)!r}, {str(tmp_path / "text.txt")!r
 from polyhead.cli import main
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads(done.stdout)
     assert [sentence["words"][:2] for sentence in record["sentences"]] == [["Ann", "saw"], ["The", "cats"]]
