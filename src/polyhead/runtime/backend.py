@@ -104,6 +104,8 @@ class OnnxBackend:
             raise PolyheadError(what, file=self.folder / CONFIG, remedy="Put it back from a copy.") from error
 
     def _read(self, name: str) -> str:
+        if name not in self.config["files"]:
+            raise KeyError(name)
         return (self.folder / name).read_text(encoding="utf-8")
 
     def tokenise(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:
