@@ -1,12 +1,12 @@
-"""How fast a trained model answers: torch in fp32 and bf16 beside an exported one in fp32 and int8, and what each scores.
+"""How fast a trained model answers: torch in fp32 and bf16 beside exports in fp32 and int8, and what each scores.
 
     POLYHEAD_DATA=corpora python benchmarks/prediction.py [--work prediction-run]
 
-The joint recipe of ``train.py`` is trained, unless the folder has it already, and exported twice. All ways then answer EWT's
-dev split with all four heads, in turns, several times: from words in Python to typed answers. A share of the machine's
-matrix rate says how much of the time is products: those of the encoder's layers with their weights, over the rate of one
-large product in the same precision, measured in the same process. Scores are those on all dev splits. Last, ``polyhead
-predict`` answers one sentence from a cold process, for the run and for both exports.
+The joint recipe of ``train.py`` is trained, unless the folder has it already, and exported twice. All ways then answer
+EWT's dev split with all four heads, in turns, several times: from words in Python to typed answers. A share of the
+machine's matrix rate says how much of the time is products: those of the encoder's layers with their weights, over the
+rate of one large product in the same precision, measured in the same process. Scores are those on all dev splits. Last,
+``polyhead predict`` answers one sentence from a cold process, for the run and for both exports.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def torch_rate(kind: str) -> Callable[[], float]:
 
 
 def whole_rate() -> float:
-    """Operations per second of a (4096, 384) by (384, 1536) product of whole numbers in onnxruntime, the best of a few."""
+    """Operations per second of a (4096, 384) by (384, 1536) product of whole numbers, the best of a few."""
     best = float("inf")
     session, given = _whole_product()
     for _ in range(3):

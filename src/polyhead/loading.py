@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 from polyhead import hub
 from polyhead.answering.annotator import Annotator
 from polyhead.errors import PolyheadError
-from polyhead.runtime.folder import exported_folder, read_config
+from polyhead.runtime.folder import check_kinds, exported_folder
 
 
 def load(
@@ -39,7 +38,7 @@ def load(
     see_plain(place, best, device)
     wanted = hub.meant(folder)
     if wanted is not None:
-        _check_kinds(place, wanted)
+        check_kinds(place, wanted)
     from polyhead.runtime.backend import OnnxBackend
 
     return Annotator(OnnxBackend(place))
@@ -58,17 +57,3 @@ def see_plain(place: Path, best: str | None, device: str = "auto") -> None:
         )
     if device not in ("auto", "cpu"):
         raise PolyheadError(f"device = {device!r}: an exported model is computed on the CPU.", remedy='Take "cpu".')
-
-
-def _check_kinds(place: Path, wanted: hub.HubId) -> None:
-    """A stranger's model must not choose which modules are imported here: its user's own kinds are imported first."""
-    from polyhead.answering.kinds import is_ours
-
-    for name, one in read_config(place)["answers"].items():
-        kind = one["chooser"]
-        if not is_ours(kind) and str(kind.get("kind")).rpartition(".")[0] not in sys.modules:
-            raise PolyheadError(
-                f"{wanted}: tasks.{name} is answered by {kind.get('kind')}, which is not loaded with a model from the"
-                " Hub.",
-                remedy="If you have its module and trust it, import that first, then call polyhead.load.",
-            )

@@ -316,7 +316,7 @@ def _found(place: str | Path) -> Path:
     wanted = hub.meant(place)
     folder = Path(place) if wanted is None else hub.fetch(wanted)
     if wanted is not None:
-        _check_types(folder, wanted)
+        check_types(folder / "config.json", wanted)
     if not folder.is_dir():
         found = hub.hub_id(place)
         instead = f" The Hub's model of this name is {found}@main." if found and not found.revision else ""
@@ -324,9 +324,9 @@ def _found(place: str | Path) -> Path:
     return folder
 
 
-def _check_types(folder: Path, wanted: hub.HubId) -> None:
+def check_types(path: Path, wanted: hub.HubId) -> None:
     """A stranger's model must not choose which modules are imported here: its user's own types are imported first."""
-    for saved in read_json(folder / "config.json", "tasks")["tasks"]:
+    for saved in read_json(path, "tasks")["tasks"]:
         name = str(saved.get("type"))
         if name not in TYPES and name.rpartition(".")[0] not in sys.modules:
             raise PolyheadError(

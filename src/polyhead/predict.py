@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polyhead import hub
 from polyhead.answering.annotator import Annotator
 from polyhead.answering.batches import BUDGET, Answers, at_once, in_batches
 from polyhead.data.example import Example, Prediction
 from polyhead.files import read_json
-from polyhead.model import Model, load_model
+from polyhead.model import Model, check_types, load_model
 from polyhead.nn.allocator import keep_freed_memory
 from polyhead.nn.pieces import Pieces
 from polyhead.nn.precision import Precision, choose_precision, find_device
 from polyhead.runtime.backend import OnnxBackend
-from polyhead.runtime.folder import TASKS
+from polyhead.runtime.folder import TASKS, check_kinds
 from polyhead.tasks import Task, restore_task
 
 
@@ -80,6 +81,23 @@ class ExportedModel:
     def encoder(self) -> OnnxBackend:
         """What cuts texts into pieces."""
         return self.backend
+
+
+def open_exported(place: str | Path, folder: Path) -> ExportedModel:
+    """An exported model that is to be scored.
+
+    Args:
+        place: What the user named: a folder, or an id on the Hub.
+        folder: Where it is.
+
+    Raises:
+        PolyheadError: As :class:`ExportedModel`; or it comes from the Hub and names a module to import.
+    """
+    wanted = hub.meant(place)
+    if wanted is not None:
+        check_kinds(folder, wanted)
+        check_types(folder / TASKS, wanted)
+    return ExportedModel(folder)
 
 
 class TorchBackend:

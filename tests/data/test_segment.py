@@ -103,17 +103,3 @@ def test_agrees_with_the_english_web_treebank() -> None:
     scores = evaluate(load_conllu_file(str(treebank)), predicted)
     assert scores["Words"].f1 > 0.985
     assert scores["Sentences"].f1 > 0.86
-
-
-def test_words_without_end_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"The word{i} saw don{i}'t w{i}/o e-mail{i}. Then ({i})." for i in range(300)]
-    expected = [split(text) for text in texts[:100]]
-    vocabulary = segment._tokenizer().vocab
-    monkeypatch.setattr(segment, "LEXEMES", len(vocabulary))
-    split("One more.newword")
-    before = {lexeme.text for lexeme in vocabulary}
-    assert [split(text) for text in texts[:100]] == expected, "what is forgotten changes nothing"
-    for text in texts:
-        split(text)
-    assert {lexeme.text for lexeme in vocabulary} == before
-    assert "word50" in vocabulary.strings and "word250" not in vocabulary.strings

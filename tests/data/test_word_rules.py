@@ -70,3 +70,15 @@ def test_rules_that_cannot_be_kept_are_used(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "cache").write_text("a file, no folder", encoding="utf-8")
     monkeypatch.setenv("POLYHEAD_CACHE", str(tmp_path / "cache"))
     assert word_cutter(word_rules())("don't") == [(0, 2), (2, 5)]
+
+
+def test_words_without_end_are_not_remembered_without_end() -> None:
+    """A server meets new names and links for years."""
+    cut = word_cutter(word_rules())
+    most = cut.remembered.cache_info().maxsize
+    assert most is not None
+    expected = cut("Ann's e-mail, sent w/o thought.")
+    for i in range(most + 100):
+        cut(f"w{i}")
+    assert cut.remembered.cache_info().currsize == most
+    assert cut("Ann's e-mail, sent w/o thought.") == expected, "what is forgotten changes nothing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,7 @@ vocabulary = 300
 layers = 1
 longest = 20
 """
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(polyhead.__file__).parents[1])}
 TEXTS = (
     "Ann saw Bob. The cats sat in Rome, and it was bad!",
     "See",
@@ -198,7 +200,7 @@ import polyhead
 doc = polyhead.load({str(plain)!r}).words([("Ann", "saw", "Bob")])[0]
 print(doc["upos"], len(doc["tree"].heads), doc["fr"] if "fr" in doc.answers else doc["target"])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -327,7 +329,7 @@ sys.argv = ["polyhead", "predict", {str(plain)!r}, {str(tmp_path / "text.txt")!r
 from polyhead.cli import main
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-2000:]
     record = json.loads(done.stdout)
     assert [sentence["words"][:2] for sentence in record["sentences"]] == [["Ann", "saw"], ["The", "cats"]]
@@ -344,3 +346,44 @@ def test_the_export_command(run: Run, tmp_path: Path) -> None:
     assert f"Exported to {place}" in done.output
     assert is_exported(place)
     assert not list(tmp_path.glob("*.unfinished*")), "nothing half-written is left"
+
+
+def test_an_exported_model_from_the_hub_chooses_no_module_to_import(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from polyhead import hub
+
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = shutil.copytree(plain, tmp_path / "first")
+    config = json.loads((first / "config.json").read_text(encoding="utf-8"))
+    config["answers"]["pos"]["chooser"]["kind"] = "trap.Kind"
+    (first / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    monkeypatch.setattr(hub, "fetch", lambda _: first)
+    with pytest.raises(PolyheadError, match=r"answered by trap\.Kind, which is not loaded"):
+        polyhead.load("someone/model")
+    second = shutil.copytree(plain, tmp_path / "second")
+    tasks = (second / "tasks.json").read_text(encoding="utf-8").replace('"tagging"', '"t.Kind_"', 1)
+    (second / "tasks.json").write_text(tasks, encoding="utf-8")
+    monkeypatch.setattr(hub, "fetch", lambda _: second)
+    with pytest.raises(PolyheadError, match=r"a type of its own, t\.Kind_, which is not loaded"):
+        polyhead.evaluate("someone/model", file=tmp_path / "x.conllu", data="ud")
+    third = shutil.copytree(plain, tmp_path / "third")
+    config = json.loads((plain / "config.json").read_text(encoding="utf-8"))
+    config["graphs"]["model"]["file"] = "../first/model.onnx"
+    (third / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(PolyheadError, match="no file of this folder"):
+        polyhead.load(third)
+
+
+def test_an_exported_model_loads_from_the_hub_and_can_be_pushed(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from polyhead import hub
+
+    monkeypatch.setattr(hub, "fetch", lambda _: plain)
+    assert polyhead.load("someone/model")("See Rome")["label"]
+    wanted = hub.hub_id("someone/model")
+    assert wanted is not None
+    pushed = hub._files_of(hub._finished(plain), wanted)
+    lost = {path.name for path in plain.iterdir()} - set(pushed)
+    assert not lost
+    assert b"someone/model" in pushed["README.md"]  # type: ignore[operator]

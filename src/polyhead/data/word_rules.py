@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+REMEMBERED = 1 << 15
+"""Of so many stretches between spaces it is remembered how they are cut: most come again, and memory stays bounded."""
+
 
 class WordRules:
     """Cuts text into words.
@@ -32,7 +35,7 @@ class WordRules:
         self._cut = {tuple(parts): word for word, parts in rules["cut"].items()}
         self._firsts = {parts[0] for parts in self._cut}
         self._longest = max(map(len, self._cut), default=0)
-        self._stretch = lru_cache(maxsize=1 << 16)(self._stretch_of)
+        self.remembered = lru_cache(maxsize=REMEMBERED)(self._stretch_of)
 
     def __call__(self, text: str) -> list[tuple[int, int]]:
         """The (start, end) characters of each word; white space is left out."""
@@ -47,7 +50,7 @@ class WordRules:
                 if start < stretch.end():
                     yield start, stretch.end()
                 continue
-            for part in self._stretch(stretch[0]):
+            for part in self.remembered(stretch[0]):
                 yield start, start + len(part)
                 start += len(part)
 

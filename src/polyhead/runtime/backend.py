@@ -117,6 +117,8 @@ class OnnxBackend:
         """An exported model computes in what it was exported in."""
 
     def _read(self, name: str) -> str:
+        if name not in self.config["files"]:
+            raise KeyError(name)
         return (self.folder / name).read_text(encoding="utf-8")
 
     def tokenise(self, examples: Sequence[Example], language: str | None = None) -> list[Pieces]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from polyhead import hub
+from polyhead.answering.kinds import is_ours
 from polyhead.errors import PolyheadError
 from polyhead.files import read_json
 
@@ -51,6 +53,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     version = config[MARK]
     if not isinstance(version, int) or version > FORMAT:
         raise PolyheadError(f"A newer polyhead exported this model (format {version}).", remedy="Update polyhead.")
+    graphs = {graph["file"] for graph in config["graphs"].values()}
+    strange = [name for name in {*config["files"], *graphs} if Path(name).name != name or name not in config["files"]]
+    if strange:
+        raise PolyheadError(f"It names {strange[0]!r}, which is no file of this folder.", file=path, remedy=_AGAIN)
     for name, facts in config["files"].items():
         file = folder / name
         if not file.is_file():
@@ -63,6 +69,22 @@ def read_config(folder: Path) -> dict[str, Any]:
                 remedy=_AGAIN,
             )
     return config
+
+
+def check_kinds(folder: Path, wanted: hub.HubId) -> None:
+    """A stranger's model must not choose which modules are imported here: its user's own kinds are imported first.
+
+    Raises:
+        PolyheadError: A task is answered by a kind of its own, whose module nobody has imported.
+    """
+    for name, one in read_config(folder)["answers"].items():
+        kind = one["chooser"]
+        if not is_ours(kind) and str(kind.get("kind")).rpartition(".")[0] not in sys.modules:
+            raise PolyheadError(
+                f"{wanted}: tasks.{name} is answered by {kind.get('kind')}, which is not loaded with a model from the"
+                " Hub.",
+                remedy="If you have its module and trust it, import that first, then call polyhead.load.",
+            )
 
 
 _AGAIN = "Put it back from a copy, or export the run again: polyhead export RUN --to onnx"

@@ -19,7 +19,7 @@ from polyhead.loading import see_plain
 from polyhead.model import Model, load_model
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.precision import choose_precision, find_device
-from polyhead.predict import ExportedModel
+from polyhead.predict import ExportedModel, open_exported
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.runtime.folder import exported_folder
 from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
@@ -254,8 +254,8 @@ def open_gold(
     device = find_device("auto")
     model: Model | ExportedModel
     if (place := exported_folder(folder)) is not None:
-        model = ExportedModel(place)
         see_plain(place, where.best)
+        model = open_exported(folder, place)
         recipe = _recipe_behind(model)
     elif (Path(folder) / "recipe.toml").is_file():
         recipe = load_recipe(Path(folder) / "recipe.toml")
