@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,8 @@ def write_recipe(
 ) -> Path:
     """A recipe over ``write_data``'s files, in their folder. Rates are high, so that few steps change much."""
     path = folder / name
-    head = f'encoder = "{encoder}"\nprecision = "fp32"\ndevice = "cpu"\n{top}\n'
+    device = os.environ.get("POLYHEAD_DEVICE", "cpu")
+    head = f'encoder = "{encoder}"\nprecision = "fp32"\ndevice = "{device}"\n{top}\n'
     path.write_text("\n".join([head, data, tasks, stages]), encoding="utf-8")
     return path
 

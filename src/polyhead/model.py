@@ -21,7 +21,8 @@ from polyhead.nn.batch import Batch
 from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.loading import load_saved_encoder
 from polyhead.nn.mix import LayerMix
-from polyhead.nn.precision import Precision, autocast, halve_linear_weights
+from polyhead.nn.precision import Precision, autocast
+from polyhead.nn.ready import make_ready
 from polyhead.nn.soft import Soft
 from polyhead.nn.tempered import set_temperatures, temperatures_of
 from polyhead.tasks import TYPES, Head, LossSum, Task, describe_task, restore_task
@@ -238,8 +239,7 @@ class Model(nn.Module):
 
     def use(self, precision: Precision) -> Model:
         """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""
-        if precision == "bf16":
-            halve_linear_weights(self)
+        make_ready(self, self.encoder.transformer, precision)
         self.precision = precision
         return self
 

@@ -68,6 +68,15 @@ def test_devices() -> None:
         assert len(str(caught.value)) < 250, "torch says very much"
 
 
+def test_a_variable_says_what_auto_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYHEAD_DEVICE", "warp")
+    assert find_device("cpu") == CPU
+    with pytest.raises(PolyheadError, match="device = 'warp' is not to be had here"):
+        find_device("auto")
+    monkeypatch.setenv("POLYHEAD_DEVICE", "cpu")
+    assert find_device("auto") == CPU
+
+
 EXAMPLES = [
     Example(words=("The", "cat", "sat"), layers={"upos": WordLabels(("DET", "NOUN", "VERB")), "kind": "cat"}),
     Example(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from contextlib import AbstractContextManager
@@ -63,11 +64,12 @@ def halve_linear_weights(module: nn.Module) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; ``auto`` is a GPU where there is one.
+    """The device of this name; ``auto`` is the one that ``POLYHEAD_DEVICE`` names, else a GPU where there is one.
 
     Raises:
         PolyheadError: It is not to be had here.
     """
+    name = os.environ.get("POLYHEAD_DEVICE", name) if name == "auto" else name
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

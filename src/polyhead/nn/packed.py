@@ -1,0 +1,71 @@
+"""Layers for prediction in bf16 on a CPU: weights that lie as matrix units want them, and no way back to fp32 between.
+
+A plain linear layer lays its weights out anew at each call, and adds its bias in a step of its own. A plain layer norm
+under autocast gives fp32, which each linear layer after it casts again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 2048
+"""The rows that the layout is chosen for: a batch of prediction. Any other number of rows is right, too."""
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer with a second copy of its weights, laid out by oneDNN; made by :func:`pack_linear`.
+
+    Attributes:
+        packed: That copy.
+    """
+
+    packed: Any
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As a linear layer, in bf16. Shape (..., in) to (..., out)."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(x)
+        given = x.to(torch.bfloat16)
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(given, self.packed, self.bias, "none", [], "")
+        return found
+
+
+def pack_linear(module: nn.Module) -> int:
+    """Lay the weights of a module's linear layers out anew that are bf16 and on a CPU; returns how many were.
+
+    Where this torch cannot, layers stay as they are. Weights that change later are not followed.
+    """
+    layers = [layer for layer in module.modules() if type(layer) is nn.Linear and _fits(layer)]
+    try:
+        copies = [torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), ROWS) for layer in layers]
+    except (AttributeError, RuntimeError):  # torch without oneDNN, or another torch
+        return 0
+    for layer, packed in zip(layers, copies, strict=True):
+        layer.__class__ = PackedLinear
+        layer.packed = packed
+    return len(layers)
+
+
+class HalfNorm(nn.LayerNorm):
+    """A layer norm that takes and gives bf16, and computes in fp32; made by :func:`halve_norms`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As a layer norm. Shape (..., width)."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(x)
+        return nn.functional.layer_norm(x.to(torch.bfloat16), self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+def halve_norms(module: nn.Module) -> int:
+    """Let a module's layer norms give bf16; returns how many there are."""
+    norms = [layer for layer in module.modules() if type(layer) is nn.LayerNorm]
+    for norm in norms:
+        norm.__class__ = HalfNorm
+    return len(norms)
+
+
+def _fits(layer: nn.Linear) -> bool:
+    return layer.weight.device.type == "cpu" and layer.weight.dtype == torch.bfloat16 and min(layer.weight.shape) > 1
