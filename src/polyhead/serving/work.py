@@ -50,7 +50,7 @@ def work(place: str, threads: int | None, connection: Connection) -> None:
     """
     _belong_to_the_server()
     if threads is not None:
-        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLYHEAD_THREADS"), str(threads))
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     try:
         annotator = _load(place)
         heads = look(annotator)
