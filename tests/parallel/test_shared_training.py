@@ -208,6 +208,12 @@ def test_another_number_goes_on_alike(one: tuple[Path, Path], context: ForkServe
     check_alike(tmp_path / "run", run)
 
 
+def test_one_tells_why_all_end(context: ForkServerContext) -> None:
+    """The first one, or who has a reason of its own."""
+    assert together.call(context, 3, together.last_words, True) == [True, False, False]
+    assert together.call(context, 3, together.last_words, False) == [False, True, False]
+
+
 def test_what_is_wrong_on_one_machine_is_told_from_there(
     one: tuple[Path, Path], context: ForkServerContext, tmp_path: Path
 ) -> None:
