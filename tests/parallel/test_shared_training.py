@@ -89,7 +89,7 @@ def test_several_train_as_one(count: int, one: tuple[Path, Path], context: ForkS
 
 
 WAYS = {
-    "more processes than examples in a batch": "batch_pieces = 8",
+    "more processes than examples in a batch": "batch_pieces = 16",
     "thaw and layer decay": "batch_pieces = 64\nthaw = 0.3\nlayer_decay = 0.7",
     "frozen layers": "batch_pieces = 64\nfreeze = 1\nl2_sp = 50.0",
     "adapter": 'batch_pieces = 64\nadapter = { kind = "lora", rank = 2 }',
@@ -102,7 +102,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+SLOW = ("thaw and layer decay", "dynamic", "replay")
+"""What differs least from the others."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in SLOW else ()) for way in WAYS])
 def test_whatever_a_stage_asks_for(way: str, tiny_encoder: Path, context: ForkServerContext, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     first = f'[[stages]]\nname = "first"\ntasks = ["syntax"]\nepochs = 1\nbatch_pieces = 64\n{RATES}'
