@@ -804,6 +804,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, tiny_encoder: Path, tmp_path: Pa
     assert done.returncode == 130
     assert err.decode().rstrip().endswith(f"Stopped. Go on with: polyhead train --resume {tmp_path / 'run'}")
     assert "Traceback" not in err.decode()
+    assert list((tmp_path / "run" / "checkpoints").iterdir()), "nothing is lost"
 
 
 # --- models ---

@@ -31,9 +31,6 @@ def test_torchrun(tiny_encoder: Path, tmp_path: Path) -> None:
     assert done.stderr.count("epoch 2: ") == 1, "one speaks"
     assert done.stdout.count("scores on test") == 1
     assert json.loads((tmp_path / "scores.json").read_text()) == polyhead.Run.open(tmp_path / "run").scores
-    again = start(TORCHRUN, "train", recipe, "-o", tmp_path / "run")
-    assert again.returncode != 0
-    assert again.stderr.count("is not empty") == 1, "a fault is told once"
 
 
 def test_accelerate_with_fsdp(tiny_encoder: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_several_train_as_one(count: int, one: tuple[Path, Path], context: ForkS
 
 
 WAYS = {
-    "more processes than examples in a batch": "batch_pieces = 8",
+    "more processes than examples in a batch": "batch_pieces = 16",
     "thaw and layer decay": "batch_pieces = 64\nthaw = 0.3\nlayer_decay = 0.7",
     "frozen layers": "batch_pieces = 64\nfreeze = 1\nl2_sp = 50.0",
     "adapter": 'batch_pieces = 64\nadapter = { kind = "lora", rank = 2 }',
@@ -102,7 +102,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+SLOW = ("thaw and layer decay", "dynamic", "replay")
+"""What differs least from the others."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=pytest.mark.slow if way in SLOW else ()) for way in WAYS])
 def test_whatever_a_stage_asks_for(way: str, tiny_encoder: Path, context: ForkServerContext, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     first = f'[[stages]]\nname = "first"\ntasks = ["syntax"]\nepochs = 1\nbatch_pieces = 64\n{RATES}'
@@ -206,6 +210,12 @@ def test_another_number_goes_on_alike(one: tuple[Path, Path], context: ForkServe
         assert killed.status == KILLED, killed.error
     assert [end.status for end in together.train(context, 2, None, tmp_path / "run")] == [0, 0]
     check_alike(tmp_path / "run", run)
+
+
+def test_one_tells_why_all_end(context: ForkServerContext) -> None:
+    """The first one, or who has a reason of its own."""
+    assert together.call(context, 3, together.last_words, True) == [True, False, False]
+    assert together.call(context, 3, together.last_words, False) == [False, True, False]
 
 
 def test_what_is_wrong_on_one_machine_is_told_from_there(

@@ -111,6 +111,14 @@ def held(run: Path, precision: str) -> tuple[int, int]:
     return 4 * 4 * size, sum(bytes_held(one) for one in (held, moments, averages))
 
 
+def last_words(alike: bool) -> bool:
+    """Whether this process tells why all end, where all have a reason, or the second one alone has."""
+    from polyhead import PolyheadError, ranks
+
+    own = alike or ranks.rank() == 1
+    return ranks.speaks(PolyheadError("a reason") if own else ranks.LostError("another one is gone"))
+
+
 def read(first: Path, other: Path, run: Path) -> None:
     """Begin a run from a recipe, the first process from one file and the others from another."""
     import polyhead
