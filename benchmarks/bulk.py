@@ -33,7 +33,7 @@ def write_inputs(folder: Path, texts: Path, copies: int, files: int) -> int:
 
 
 def command(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "polyhead", "predict", *arguments], check=True, stderr=subprocess.PIPE)
+    subprocess.run([sys.executable, "-m", "polyhead", "predict", *arguments], check=True)
 
 
 def answer(way: str, run: Path, inputs: Path, output: Path) -> float:

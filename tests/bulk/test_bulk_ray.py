@@ -73,8 +73,7 @@ def test_a_killed_worker_costs_what_it_had_begun(ray: Any, run: Path, inputs: Pa
 
     def watch(step: Any) -> None:
         if len(killed) < 2 and step.texts > 1000 * len(killed):
-            workers = [one for one in psutil.process_iter(["name"]) if "MapWorker" in (one.info["name"] or "")]
-            workers = workers or [one for one in psutil.process_iter() if _holds_a_model(one)]
+            workers = [one for one in psutil.Process().children(recursive=True) if _holds_a_model(one)]
             os.kill(workers[0].pid, signal.SIGKILL)
             killed.append(workers[0].pid)
 
@@ -85,7 +84,7 @@ def test_a_killed_worker_costs_what_it_had_begun(ray: Any, run: Path, inputs: Pa
 
 def _holds_a_model(process: psutil.Process) -> bool:
     try:
-        return "MapWorker" in " ".join(process.cmdline())
+        return "MapWorker" in " ".join([process.name(), *process.cmdline()])
     except psutil.Error:
         return False
 
