@@ -10,7 +10,7 @@ from torch import nn
 
 from polyhead.data.example import Example
 from polyhead.nn.loading import load_encoder
-from polyhead.nn.packed import HalfNorm, PackedLinear, halve_norms, pack_linear
+from polyhead.nn.packed import PackedLinear, pack_linear
 from polyhead.nn.precision import autocast, halve_linear_weights
 from polyhead.nn.ready import make_ready
 
@@ -41,22 +41,9 @@ def test_only_layers_in_bf16_are_packed() -> None:
     assert pack_linear(layers) == 0 and type(layers[0]) is nn.Linear
 
 
-def test_a_half_norm_is_the_plain_one_rounded() -> None:
-    norm = nn.LayerNorm(16)
-    nn.init.normal_(norm.weight)
-    x = torch.randn(5, 16).bfloat16()
-    right = norm(x.float())
-    assert halve_norms(norm) == 1 and isinstance(norm, HalfNorm)
-    with torch.inference_mode():
-        found = norm(x.float())
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), right, rtol=0.01, atol=0.01)
-
-
 def test_where_gradients_are_wanted_layers_are_plain() -> None:
     layers = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)).bfloat16()
     pack_linear(layers)
-    halve_norms(layers)
     layers(torch.randn(2, 8).bfloat16()).sum().backward()
     assert all(weight.grad is not None for weight in layers.parameters())
 
@@ -71,7 +58,7 @@ def test_an_encoder_made_ready_is_as_near_to_fp32_as_autocast(tiny_encoder: Path
             halve_linear_weights(encoder)
         elif kind == "ready":
             make_ready(encoder, encoder.transformer, "bf16")
-            assert any(isinstance(layer, HalfNorm) for layer in encoder.modules())
+            assert any(isinstance(layer, PackedLinear) for layer in encoder.modules())
         with torch.inference_mode(), autocast(CPU, "fp32" if kind == "fp32" else "bf16"):
             found: torch.Tensor = encoder(batch).hidden
         assert batch.mask is not None
@@ -79,4 +66,4 @@ def test_an_encoder_made_ready_is_as_near_to_fp32_as_autocast(tiny_encoder: Path
 
     right = hidden("fp32")
     far = {kind: float((hidden(kind) - right).norm() / right.norm()) for kind in ("autocast", "ready")}
-    assert far["ready"] < max(0.03, 2 * far["autocast"]), far
+    assert far["ready"] < max(0.02, 1.2 * far["autocast"]), far

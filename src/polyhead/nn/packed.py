@@ -1,7 +1,6 @@
-"""Layers for prediction in bf16 on a CPU: weights that lie as matrix units want them, and no way back to fp32 between.
+"""Linear layers for prediction in bf16 on a CPU, whose weights lie as its matrix units want them.
 
-A plain linear layer lays its weights out anew at each call, and adds its bias in a step of its own. A plain layer norm
-under autocast gives fp32, which each linear layer after it casts again.
+A plain linear layer lays its weights out anew at each call, and adds its bias in a step of its own.
 """
 
 from __future__ import annotations
@@ -47,24 +46,6 @@ def pack_linear(module: nn.Module) -> int:
         layer.__class__ = PackedLinear
         layer.packed = packed
     return len(layers)
-
-
-class HalfNorm(nn.LayerNorm):
-    """A layer norm that takes and gives bf16, and computes in fp32; made by :func:`halve_norms`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As a layer norm. Shape (..., width)."""
-        if x.device.type != "cpu" or torch.is_grad_enabled():
-            return super().forward(x)
-        return nn.functional.layer_norm(x.to(torch.bfloat16), self.normalized_shape, self.weight, self.bias, self.eps)
-
-
-def halve_norms(module: nn.Module) -> int:
-    """Let a module's layer norms give bf16; returns how many there are."""
-    norms = [layer for layer in module.modules() if type(layer) is nn.LayerNorm]
-    for norm in norms:
-        norm.__class__ = HalfNorm
-    return len(norms)
 
 
 def _fits(layer: nn.Linear) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from polyhead.nn.attention import attend_shortly
-from polyhead.nn.packed import halve_norms, pack_linear
+from polyhead.nn.packed import pack_linear
 from polyhead.nn.precision import Precision, halve_linear_weights
 
 
@@ -24,4 +24,3 @@ def make_ready(model: nn.Module, transformer: nn.Module, precision: Precision) -
         halve_linear_weights(model)
     if precision == "bf16" and here:
         pack_linear(model)
-        halve_norms(transformer)
