@@ -21,8 +21,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import polyhead
+import polyhead.answering.annotator
 import polyhead.demo
-import polyhead.predict
 import runs
 from polyhead import PolyheadError
 from polyhead.annotate import annotate
@@ -444,7 +444,7 @@ def test_what_is_left_out_is_said(texts: Path, tmp_path: Path) -> None:
 
 
 def test_broken_input_keeps_what_was_finished(grammar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polyhead.predict, "CHUNK_TEXTS", 1)
+    monkeypatch.setattr(polyhead.answering.annotator, "CHUNK_TEXTS", 1)
     broken = CONLLU + "1\tbroken line\n\n"
     (tmp_path / "in.conllu").write_bytes(broken.encode())
     (tmp_path / "out.conllu").write_text("old", encoding="utf-8")
@@ -536,7 +536,7 @@ def test_where_answers_go(texts: Path, tmp_path: Path) -> None:
 
 def test_inputs_that_cannot_be_meant(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.conllu").mkdir()
-    assert "This is a folder" in fault("predict", texts, tmp_path / "x.conllu").what
+    assert "go into a folder" in fault("predict", texts, tmp_path / "x.conllu").what
     assert "named twice" in fault("predict", texts, "-", "-", stdin=b"x").what
     for option in ("--text", "--pair"):
         assert "text has none" in fault("predict", texts, option, "body", stdin=b"x").what

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polyhead.answering.annotator
 import polyhead.bulk.following
-import polyhead.predict
 import runs
 from conftest import SENTENCES
 from polyhead.annotate import annotate
@@ -76,12 +76,12 @@ def plainly(run: Path, folder: Path, output: Path) -> dict[str, bytes]:
 @contextlib.contextmanager
 def small_parts() -> Any:
     """Chunks of few texts, and parts of two chunks, so that small files are big ones."""
-    before = polyhead.predict.CHUNK_TEXTS, polyhead.bulk.following.SMALL
-    polyhead.predict.CHUNK_TEXTS, polyhead.bulk.following.SMALL = CHUNK, 100
+    before = polyhead.answering.annotator.CHUNK_TEXTS, polyhead.bulk.following.SMALL
+    polyhead.answering.annotator.CHUNK_TEXTS, polyhead.bulk.following.SMALL = CHUNK, 100
     try:
         yield
     finally:
-        polyhead.predict.CHUNK_TEXTS, polyhead.bulk.following.SMALL = before
+        polyhead.answering.annotator.CHUNK_TEXTS, polyhead.bulk.following.SMALL = before
 
 
 def bulk(run: Path, folder: Path, output: Path, watch: Callable[[Any], None] = lambda _: None, **more: Any) -> Summary:

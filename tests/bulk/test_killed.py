@@ -18,6 +18,7 @@ import pytest
 
 import killing
 import polyhead
+import polyhead.answering.annotator
 import runs
 from bulk.folders import TASKS, answers_of, bulk, plainly, small_parts, texts, write_inputs
 from polyhead.bulk.jobs import How, Job
@@ -135,7 +136,7 @@ def test_killed_again_and_again(run: Path, inputs: Path, expected: dict[str, byt
 
 def test_a_killed_worker_costs_its_part_alone(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of their own know nothing of small chunks, so here is a file that is big without."""
-    monkeypatch.setattr(polyhead.predict, "CHUNK_TEXTS", 1024)
+    monkeypatch.setattr(polyhead.answering.annotator, "CHUNK_TEXTS", 1024)
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "big.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in texts(4500)), encoding="utf-8")

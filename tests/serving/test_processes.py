@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 import polyhead
+import polyhead.answering.annotator
 import runs
 from polyhead.serving.questions import Failure, Question, Wish
 from polyhead.serving.work import answer, look
@@ -220,14 +221,14 @@ def test_it_finds_the_kinds_of_answers(folder: Path) -> None:
 
 def test_a_text_on_which_the_model_fails_fails_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     annotate = polyhead.load(folder / "run")
-    split = polyhead.predict.split_text  # type: ignore[attr-defined]
+    split = polyhead.answering.annotator.split_text  # type: ignore[attr-defined]
 
-    def broken(text: str) -> Any:
+    def broken(text: str, *rest: Any) -> Any:
         if "secret" in text:
             raise RuntimeError(f"cannot read {text}")
-        return split(text)
+        return split(text, *rest)
 
-    monkeypatch.setattr("polyhead.predict.split_text", broken)
+    monkeypatch.setattr("polyhead.answering.annotator.split_text", broken)
     questions = [Question(text=text) for text in ("The cats.", "a secret", "in Rome")]
     first, second, third = answer(annotate, Wish(), questions)
     assert isinstance(first, bytes) and isinstance(third, bytes)

@@ -27,6 +27,7 @@ class Flat(Encoding):
     """An encoding whose words are given: the vector of a word is its scores."""
 
     device = torch.device("cpu")
+    empty = ()
 
     def __init__(self, scores: Tensor, counts: list[int]) -> None:
         self.layers = [scores]

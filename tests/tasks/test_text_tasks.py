@@ -20,8 +20,11 @@ from polyhead.tasks.regression import Regression, RegressionHead
 class Given(Encoding):
     """An encoding whose texts' vectors are given."""
 
+    empty = ()
+
     def __init__(self, sentence: Tensor) -> None:
         self.sentence = sentence
+        self.texts = [()] * len(sentence)
         self.counts = [0] * len(sentence)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from polyhead.answering.words import lemma_of
 from polyhead.data.example import Example, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.model import Model
@@ -16,7 +17,7 @@ from polyhead.nn.loading import load_encoder
 from polyhead.nn.words import IGNORE, word_loss
 from polyhead.predict import answer
 from polyhead.tasks.labels import unseen_note
-from polyhead.tasks.lemmatization import Lemmatization, LemmatizationHead
+from polyhead.tasks.lemmatization import Lemmatization
 from polyhead.tasks.tagging import Tagging
 
 
@@ -81,6 +82,8 @@ def test_the_answer_is_the_most_probable_label() -> None:
     from polyhead.tasks.tagging import TaggingHead
 
     class Given(Encoding):
+        empty = ()
+
         def __init__(self) -> None:
             self.flat_words = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
             self.counts, self.texts = [1, 0, 2], [("a",), (), ("b", "c")]
@@ -104,11 +107,12 @@ def test_scripts_carry_lemmas_over_to_new_words() -> None:
     assert target is not None and target[0] == target[2] != IGNORE and target[1] == IGNORE
 
 
-def test_the_heads_memory_does_not_grow_without_bound() -> None:
-    head = LemmatizationHead(2, ["l|-"], dropout=0.0)
-    for i in range(50_001):
-        assert head._lemma("l|-", f"Word{i}s") == f"word{i}"
-    assert len(head.memory) <= 50_000
+def test_memory_of_words_does_not_grow_without_bound() -> None:
+    most = lemma_of.cache_info().maxsize
+    assert most is not None
+    for i in range(most + 1):
+        assert lemma_of("l|-", f"Word{i}s") == f"word{i}"
+    assert lemma_of.cache_info().currsize == most
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 word "), (2, "2 words "), (12345, "12,345 words ")])

@@ -46,14 +46,14 @@ def test_one_encoder_reads_several_languages(folder: Path, tmp_path: Path) -> No
     encoder = build_multilingual("nllb", tmp_path / "encoder")
     run = polyhead.train(runs.write_recipe(folder, encoder, STAGE, data=BOTH, tasks=TASKS), tmp_path / "run")
     annotate = polyhead.load(run.folder)
-    tokenizer = annotate.model.encoder.tokenizer
+    tokenizer = annotate.backend.model.encoder.tokenizer
     assert [tokenizer.single.before] == [(tokenizer.codes["fra_Latn"],)], "the first dataset's is the usual one"
     texts = ["a cat sat on the cat", "un chat mange"]
     docs = annotate.texts(texts)
     for task, code in (("back", "fra_Latn"), ("on", "eng_Latn")):
-        items = annotate.model.encoder.tokenise([Example(text=text) for text in texts], code)
+        items = annotate.backend.model.encoder.tokenise([Example(text=text) for text in texts], code)
         assert (items[0].code is None) == (task == "back")
-        expected = [given[task] for given in answer(annotate.model, items, [task])]
+        expected = [given[task] for given in answer(annotate.backend.model, items, [task])]
         for found in (docs, annotate.only(task).texts(texts)):
             assert [doc[task] for doc in found] == [one.value for one in expected]
             assert [doc.confidence(task) for doc in found] == pytest.approx([one.confidence for one in expected])

@@ -102,7 +102,7 @@ def test_two_batches_of_half_the_size_make_the_same_step(
     """Sentences of equal length, so that the mean of two means is the mean over all words."""
     grads: list[dict[str, Tensor]] = []
 
-    def step(self: Optimizer, number: int) -> float:
+    def step(self: Optimizer, number: int, gradients: object = None) -> float:
         grads.append({name: p.grad.clone() for name, p in self.names.items() if p.grad is not None})
         self.clear()
         return 1.0
@@ -389,7 +389,7 @@ def test_the_log_is_json_whatever_the_losses(
 ) -> None:
     real = Optimizer.step
     monkeypatch.setattr(loop, "LOST_STEPS", 25)  # the log takes every twentieth step
-    monkeypatch.setattr(Optimizer, "step", lambda self, number: real(self, number) * float("inf"))
+    monkeypatch.setattr(Optimizer, "step", lambda self, *given: real(self, *given) * float("inf"))
     with pytest.raises(PolyheadError, match="no number"):
         make("lost", stage(epochs=30, batch_pieces=200))
     text = (tmp_path / "lost" / "log.jsonl").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from polyhead.answering.chooser import Chooser, Given, best_of, cuts
 from polyhead.data.example import Prediction, WordLabels
 from polyhead.nn.edits import apply
 
-_lemma = lru_cache(maxsize=1 << 16)(apply)
+lemma_of = lru_cache(maxsize=1 << 16)(apply)
 """Remembered, since most words come often."""
 
 
@@ -45,6 +45,6 @@ class ChooseLemmas(Chooser):
         best, sure = best_of(given.scores["logits"], given.temperature)
         rules, chances = [self.scripts[i] for i in best.tolist()], sure.tolist()
         return [
-            Prediction(WordLabels(map(_lemma, rules[a:b], words)), tuple(chances[a:b]))
+            Prediction(WordLabels(map(lemma_of, rules[a:b], words)), tuple(chances[a:b]))
             for (a, b), words in zip(cuts(given.counts), given.texts, strict=True)
         ]

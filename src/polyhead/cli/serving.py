@@ -19,9 +19,7 @@ def serve(
     models: Annotated[
         list[str], typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or owner/name on the Hub.")
     ],
-    host: Annotated[
-        str, typer.Option(help="The address to listen at; elsewhere than here it needs a key.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address; elsewhere than here it needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, help="Its port; 0 takes a free one.")] = 8000,
     api_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keys, one on each line; or one in POLYHEAD_API_KEY.")
