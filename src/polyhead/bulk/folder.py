@@ -39,6 +39,11 @@ _NAMES = {
 }
 
 
+def _is_draft(path: Path) -> bool:
+    """Whether this is a first manifest that a killed call was writing."""
+    return path.name.startswith(MANIFEST) and path.name.endswith(UNFINISHED)
+
+
 class Answers:
     """A folder of answers that grows, call by call.
 
@@ -56,7 +61,7 @@ class Answers:
         self.inputs: dict[str, dict[str, Any]] = {}
         if (folder / MANIFEST).exists():
             self._read()
-        elif any(path.name != STATE for path in folder.iterdir()):
+        elif any(path.name != STATE and not _is_draft(path) for path in folder.iterdir()):
             what = "This folder is not empty, and does not hold answers of an earlier call."
             raise PolyheadError(what, remedy="Take a new one as --output.", file=folder)
         for draft in folder.rglob(f"*{UNFINISHED}"):  # of a worker that was killed
