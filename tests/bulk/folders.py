@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polyhead
 import polyhead.answering.annotator
 import polyhead.bulk.following
 import runs
@@ -71,6 +72,13 @@ def plainly(run: Path, folder: Path, output: Path) -> dict[str, bytes]:
             annotate(run, [path], output / name)
             found[name] = (output / name).read_bytes()
     return found
+
+
+def trained(encoder: Path, folder: Path) -> Path:
+    """A run about words and whole texts, in a folder with its data."""
+    runs.write_data(folder)
+    recipe = runs.write_recipe(folder, encoder, "[[stages]]\nepochs = 1\n", tasks=TASKS)
+    return polyhead.train(recipe, folder / "run").folder
 
 
 @contextlib.contextmanager

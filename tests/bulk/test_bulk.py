@@ -13,7 +13,7 @@ import pytest
 import polyhead
 import polyhead.bulk.run as run_module
 import runs
-from bulk.folders import TASKS, answers_of, bulk, plainly, small_parts, texts, write_inputs
+from bulk.folders import answers_of, bulk, plainly, small_parts, texts, trained, write_inputs
 from polyhead.bulk.jobs import Job, Outcome
 from polyhead.bulk.work import Answerer
 from polyhead.claim import claimed
@@ -32,9 +32,7 @@ def parts() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def run(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Words and whole texts."""
-    folder = runs.write_data(tmp_path_factory.mktemp("data"))
-    recipe = runs.write_recipe(folder, tiny_encoder, "[[stages]]\nepochs = 1\n", tasks=TASKS)
-    return polyhead.train(recipe, folder / "run").folder
+    return trained(tiny_encoder, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

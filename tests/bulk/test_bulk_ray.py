@@ -14,7 +14,7 @@ import pytest
 import polyhead
 import polyhead.bulk.following
 import runs
-from bulk.folders import TASKS, answers_of, bulk, plainly, texts
+from bulk.folders import answers_of, bulk, plainly, texts, trained
 from polyhead.bulk.jobs import How, Job
 from polyhead.bulk.processes import ATTEMPTS
 from polyhead.bulk.ray_data import _Actor
@@ -41,9 +41,7 @@ def ray() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def run(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = runs.write_data(tmp_path_factory.mktemp("data"))
-    recipe = runs.write_recipe(folder, tiny_encoder, "[[stages]]\nepochs = 1\n", tasks=TASKS)
-    return polyhead.train(recipe, folder / "run").folder
+    return trained(tiny_encoder, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ import pytest
 import killing
 import polyhead
 import polyhead.answering.annotator
-import runs
-from bulk.folders import TASKS, answers_of, bulk, plainly, small_parts, texts, write_inputs
+from bulk.folders import answers_of, bulk, plainly, small_parts, texts, trained, write_inputs
 from polyhead.bulk.jobs import How, Job
 from polyhead.bulk.processes import ATTEMPTS, by_processes, device_of
 from polyhead.errors import PolyheadError
@@ -38,9 +37,7 @@ def parts() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = runs.write_data(tmp_path_factory.mktemp("data"))
-    recipe = runs.write_recipe(folder, tiny_encoder, "[[stages]]\nepochs = 1\n", tasks=TASKS)
-    return polyhead.train(recipe, folder / "run").folder
+    return trained(tiny_encoder, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

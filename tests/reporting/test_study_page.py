@@ -19,8 +19,6 @@ from studies.simulated import STARTS, simulate
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 NASTY = '</style><script>document.title="x"</script><img src=x onerror=alert(1)>$&"'
 """What a way is called here: a recipe takes no such names for tasks, but a page must not rely on that."""
 
@@ -34,17 +32,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(NAMES, "lora", NASTY)
         ways = ("scratch", "fine-tuned", "from:pos", "from:syntax", "lora")
         return study_report(simulate(tmp_path_factory.mktemp("page"), ways=ways, unfinished=3))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(params=WIDTHS)

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +22,6 @@ from serving.stub import Stub, StubWorker, shown
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (375, 1440)
 NASTY = "<img src=x onerror=alert(1)></script><script>document.title='x'</script>"
 TEXT = f"Maria flew to New York {NASTY} & 👩‍🚀 sang ."
@@ -116,17 +114,6 @@ def stub() -> Served:
 def address(stub: Served) -> Iterator[str]:
     with serving(stub, ("one", "two"), text_characters=5_000) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @contextmanager
