@@ -239,7 +239,7 @@ class Model(nn.Module):
 
     def use(self, precision: Precision) -> Model:
         """Compute in this precision from now on, for prediction; weights of linear layers change to it for good."""
-        make_ready(self, self.encoder.transformer, precision)
+        make_ready(self, precision)
         self.precision = precision
         return self
 

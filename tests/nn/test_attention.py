@@ -1,4 +1,4 @@
-"""Attention over short rows is torch's attention, for rows of all lengths, with masks and without."""
+"""Attention on a CPU is torch's attention: for rows of all lengths, with masks and without, in training too."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from polyhead.data.example import Example
-from polyhead.nn.attention import NAME, SHORT, VECTOR, attend, attend_shortly
+from polyhead.nn.attention import NAME, SHORT, VECTOR, attend, exchange_attention
 from polyhead.nn.loading import load_encoder
 
 
@@ -50,12 +51,30 @@ def test_scores_are_scaled_and_half_precision_stays() -> None:
     torch.testing.assert_close(found.float(), right.transpose(1, 2), rtol=0.02, atol=0.02)
 
 
-def test_what_is_not_plain_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("length", [1, 5, SHORT, SHORT + 1])
+def test_queries_and_keys_may_differ_in_number(length: int) -> None:
+    query, _, _ = asked(7)
+    _, key, value = asked(length)
+    with torch.inference_mode():
+        found, _ = attend(Layer(), query, key, value, None)
+        right = nn.functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(found, right.transpose(1, 2), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def torchs(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """The numbers in which torch's attention was asked, a line for each call."""
     import transformers.integrations.sdpa_attention as theirs
 
-    calls: list[int] = []
+    calls: list[torch.dtype] = []
     real = theirs.sdpa_attention_forward
-    monkeypatch.setattr(theirs, "sdpa_attention_forward", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(
+        theirs, "sdpa_attention_forward", lambda layer, q, *a, **k: calls.append(q.dtype) or real(layer, q, *a, **k)
+    )
+    return calls
+
+
+def test_what_is_not_plain_is_left_to_torch(torchs: list[torch.dtype]) -> None:
     query, key, value = asked(5)
     causal = Layer()
     causal.is_causal = True
@@ -63,14 +82,69 @@ def test_what_is_not_plain_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> 
         for ask in (
             lambda: attend(causal, query, key, value, None),
             lambda: attend(Layer(), query, key, value, None, position_bias=torch.zeros(1, 4, 5, 5)),
-            lambda: attend(Layer(), query, key[:, :, :3], value[:, :, :3], None),
             lambda: attend(Layer(), *asked(SHORT + 1), None),
         ):
-            before = len(calls)
+            before = len(torchs)
             ask()
-            assert len(calls) == before + 1
-    attend(Layer(), query.requires_grad_(), key, value, None)[0].sum().backward()
-    assert query.grad is not None, "training is torch's"
+            assert len(torchs) == before + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["none", "boolean", "added"])
+def test_training_is_torchs_in_fp32(kind: str, dtype: torch.dtype, torchs: list[torch.dtype]) -> None:
+    """Its gradient in bf16 is slow; what goes in and comes out has the numbers that it had."""
+    mask = masks(9)[kind]
+    given, wide = [[x.to(t).requires_grad_() for x in asked(9, dtype)] for t in (dtype, torch.float32)]
+    found, _ = attend(Layer(), *given, mask if mask is None or mask.dtype == torch.bool else mask.to(dtype))
+    found.sum().backward()
+    assert torchs == [torch.float32] and found.dtype == dtype
+    nn.functional.scaled_dot_product_attention(*wide, attn_mask=mask).sum().backward()
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    for mine, theirs in zip(given, wide, strict=True):
+        assert mine.grad is not None and mine.grad.dtype == dtype
+        torch.testing.assert_close(mine.grad.float(), theirs.grad, **close)
+
+
+def encoder_decoder(kind: str) -> PreTrainedModel:
+    """A small one with random weights."""
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    torch.manual_seed(0)
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
+    if kind == "t5":
+        size = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
+    else:
+        size = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0, "attention_dropout": 0.0}
+        size |= {
+            f"{part}_{what}": n
+            for part in ("encoder", "decoder")
+            for what, n in (("attention_heads", 4), ("ffn_dim", 64))
+        }
+    config = AutoConfig.for_model(kind, vocab_size=50, **size, **ids)
+    model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config).eval()
+    return model
+
+
+@pytest.mark.parametrize("kind", ["mbart", "bart", "marian", "t5"])
+def test_encoder_decoders_give_the_same_with_it(kind: str) -> None:
+    model = encoder_decoder(kind)
+    own = torch.Generator().manual_seed(1)
+    texts, written = (torch.randint(3, 50, (3, length), generator=own) for length in (9, 7))
+    seen = torch.arange(9) < torch.tensor([9, 4, 6])[:, None]
+
+    def all_of_it() -> list[torch.Tensor]:
+        model.zero_grad()
+        found = model(input_ids=texts, attention_mask=seen.long(), labels=written)
+        found.loss.backward()
+        slopes = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        with torch.inference_mode():
+            again = model(input_ids=texts, attention_mask=seen.long(), labels=written).logits
+        return [found.logits.detach(), again, *slopes]
+
+    before = all_of_it()
+    assert exchange_attention(model) == 1 and model.get_decoder().config._attn_implementation == NAME
+    for mine, theirs in zip(all_of_it(), before, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_an_encoder_gives_the_same_with_it(tiny_encoder: Path) -> None:
@@ -79,8 +153,8 @@ def test_an_encoder_gives_the_same_with_it(tiny_encoder: Path) -> None:
     batch = encoder.collate(encoder.tokenise(texts))
     with torch.inference_mode():
         before = encoder(batch).hidden
-        assert attend_shortly(encoder.transformer) and encoder.config._attn_implementation == NAME
-        assert not attend_shortly(encoder.transformer), "once is enough"
+        assert exchange_attention(encoder) == 1 and encoder.config._attn_implementation == NAME
+        assert exchange_attention(encoder) == 0, "once is enough"
         after = encoder(batch).hidden
     assert batch.mask is not None
     torch.testing.assert_close(after[batch.mask], before[batch.mask], rtol=1e-5, atol=1e-5)

@@ -57,7 +57,7 @@ def test_an_encoder_made_ready_is_as_near_to_fp32_as_autocast(tiny_encoder: Path
         if kind == "autocast":
             halve_linear_weights(encoder)
         elif kind == "ready":
-            make_ready(encoder, encoder.transformer, "bf16")
+            make_ready(encoder, "bf16")
             assert any(isinstance(layer, PackedLinear) for layer in encoder.modules())
         with torch.inference_mode(), autocast(CPU, "fp32" if kind == "fp32" else "bf16"):
             found: torch.Tensor = encoder(batch).hidden

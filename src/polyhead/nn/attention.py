@@ -1,7 +1,10 @@
-"""Attention over short rows on a CPU, for prediction: matrix products and a softmax, as attention was first written.
+"""Attention on a CPU, where torch's fused attention is slow at what polyhead asks of it.
 
-torch's fused attention is made for rows of thousands of pieces. Over a sentence its own bookkeeping takes longer than
-the arithmetic, and so does torch's softmax where a row of scores is shorter than a vector of the processor.
+It is made for rows of thousands of pieces. Over a sentence its own bookkeeping takes longer than the arithmetic, and so
+does torch's softmax where a row of scores is shorter than a vector of the processor: prediction over short rows is
+matrix products and a softmax, as attention was first written. Its gradient in bf16 takes up to twenty times as long as
+in fp32 (torch 2.13, rows of 16 to 32 pieces, a processor with AMX), and is no faster for long rows: training attends in
+fp32.
 """
 
 from __future__ import annotations
@@ -46,17 +49,20 @@ def attend(
     Returns:
         Shape (batch, pieces, heads, size), and no scores.
     """
+    if query.device.type == "cpu" and torch.is_grad_enabled() and query.dtype == torch.bfloat16:
+        mask = attention_mask
+        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+        with torch.autocast("cpu", enabled=False):
+            wide = query.float(), key.float(), value.float()
+            found, _ = _torchs(module, *wide, mask, dropout, scaling, is_causal, **rest)
+        return found.to(query.dtype), None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     causal = causal and attention_mask is None  # as transformers has it: else the mask says it
     extra = any(rest.get(name) is not None for name in ("position_bias", "cache", "softcap", "s_aux"))
-    same = query.shape == key.shape == value.shape
-    short = query.device.type == "cpu" and same and query.shape[2] <= SHORT
+    same = query.shape[:2] == key.shape[:2] and key.shape == value.shape and query.shape[3] == key.shape[3]
+    short = query.device.type == "cpu" and same and max(query.shape[2], key.shape[2]) <= SHORT
     if not short or causal or extra or dropout or torch.is_grad_enabled():
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        given = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, **rest}
-        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **given)
-        return found
+        return _torchs(module, query, key, value, attention_mask, dropout, scaling, is_causal, **rest)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(2, 3)).float().mul_(scale)  # (batch, heads, pieces, pieces)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
@@ -64,6 +70,26 @@ def attend(
     elif attention_mask is not None:
         scores += attention_mask
     return torch.matmul(_softmax(scores).to(value.dtype), value).transpose(1, 2).contiguous(), None
+
+
+def _torchs(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    scaling: float | None,
+    is_causal: bool | None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """torch's fused attention, as transformers calls it."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    found: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **rest
+    )
+    return found
 
 
 def _softmax(scores: Tensor) -> Tensor:
@@ -75,18 +101,27 @@ def _softmax(scores: Tensor) -> Tensor:
     return scores.div_(scores.sum(-1, keepdim=True))
 
 
-def attend_shortly(transformer: nn.Module) -> bool:
-    """Let a transformer attend so; one whose attention cannot be exchanged stays as it is. Whether it was exchanged."""
-    config: Any = transformer.config
-    supports = getattr(transformer, "_supports_attention_backend", False)
-    if getattr(config, "_attn_implementation", None) != "sdpa" or not supports:
-        return False
+def exchange_attention(model: nn.Module) -> int:
+    """Let all transformers inside a model attend so; one whose attention cannot be exchanged stays as it is.
+
+    Returns:
+        How many were exchanged.
+    """
     try:
+        from transformers import PreTrainedModel
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     except ImportError:  # an older release
-        return False
+        return 0
     ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
-    transformer.set_attn_implementation(NAME)  # type: ignore[operator]
-    return True
+    exchanged = 0
+    for module in model.modules():
+        if not isinstance(module, PreTrainedModel) or not (
+            module._supports_attention_backend or module._supports_flex_attn
+        ):
+            continue
+        if module.config._attn_implementation == "sdpa":  # parts of one that was exchanged say so already
+            module.set_attn_implementation(NAME)
+            exchanged += 1
+    return exchanged

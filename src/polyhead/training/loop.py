@@ -16,6 +16,7 @@ from polyhead import ranks
 from polyhead.errors import PolyheadError
 from polyhead.model import Model, Targets
 from polyhead.nn.adapt import attach, detach, plain_weights
+from polyhead.nn.attention import exchange_attention
 from polyhead.nn.batch import Batch
 from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.vocabulary import narrow, narrowable, widen
@@ -155,6 +156,7 @@ class Training:
                 model.to(encoder.device)
             for name in stage.fresh:
                 model.renew(name)
+        exchange_attention(model)
         if self.saved and progress.step:
             model.load_state_dict(self.saved.weights)
         layers = encoder.depth - 1

@@ -284,6 +284,8 @@ def _scored(training: Training, who: Watch, lineage: Lineage | None) -> Run:
     """Score the finished model, and write what is left to write; ``lineage`` is there on the first process alone."""
     folder, progress = training.folder, training.progress
     model = training.model.eval()
+    if not training.division.active:  # as whoever opens the saved model computes with it, so that figures are the same
+        model.use(model.precision)
     tasks = list(model.tasks.values())
     names = [task.name for task in tasks]
     measured = {}
