@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, hstack
-from scipy.stats import rankdata
 
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
 
@@ -126,6 +125,8 @@ def regression(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, f
     Raises:
         ValueError: No texts, not as many predictions as gold values, or a value that is not finite.
     """
+    from scipy.stats import rankdata  # takes half a second, which those who predict need not wait for
+
     check_texts(gold, predicted)
     x, y = _finite(gold, "gold"), _finite(predicted, "predicted")  # (texts,)
     return {

@@ -230,8 +230,7 @@ class Model(nn.Module):
 
     def _encode(self, batch: Batch, names: Sequence[str]) -> Encoding:
         """The encoding of a batch, of all layers only if one of these tasks mixes them."""
-        encoding: Encoding = self.encoder(batch, all_layers=any(self.mix(name) is not None for name in names))
-        return encoding
+        return cast(Encoding, self.encoder(batch, all_layers=any(self.mix(name) is not None for name in names)))
 
     def _read(self, encoding: Encoding, name: str, rows: Sequence[int]) -> Encoding:
         """What a task's head reads of an encoding: some examples, its own mix of layers, its pieces of words."""
@@ -264,14 +263,14 @@ class Model(nn.Module):
             )
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
-        """Read a model that ``save`` wrote.
+    def load(cls, folder: Path, *, only_answers: bool = False) -> Model:
+        """Read a model that ``save`` wrote; ``only_answers`` as for :func:`load_model`.
 
         Raises:
             PolyheadError: The folder holds no model, or one that a newer polyhead wrote.
         """
         config = _config(folder)
-        encoder = load_saved_encoder(folder / "encoder", config["encoder"])
+        encoder = load_saved_encoder(folder / "encoder", config["encoder"], only_answers=only_answers)
         with torch.random.fork_rng(devices=[]):  # random first weights, overwritten at once
             model = cls(encoder, saved_tasks(folder), config["info"])
         _fill(model, folder / "model.safetensors", but=(TRANSFORMER,))
@@ -279,19 +278,20 @@ class Model(nn.Module):
         return model.eval()
 
 
-def load_model(place: str | Path, best: str | None = None) -> Model:
+def load_model(place: str | Path, best: str | None = None, *, only_answers: bool = False) -> Model:
     """The model of a run, of a model folder itself, or of an id on the Hub.
 
     Args:
         place: A run, a folder that ``Model.save`` wrote, or ``owner/name`` or ``owner/name@revision`` on the Hub; what
             exists here comes first.
         best: A task whose own best weights to take; only a run has them.
+        only_answers: Whether it only has to answer: it may then be one that cannot be trained, saved or exported.
 
     Raises:
         PolyheadError: There is no model, or no such task.
     """
     folder = _found(place)
-    model = Model.load(model_folder(folder))
+    model = Model.load(model_folder(folder), only_answers=only_answers)
     if best is not None:
         known = read_json(path) if (path := folder / BEST / "tasks.json").exists() else {}
         if best not in known:

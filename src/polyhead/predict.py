@@ -161,5 +161,5 @@ def load(
     """
     place = find_device(device)
     keep_freed_memory()
-    model = load_model(folder, best).to(place)
+    model = load_model(folder, best, only_answers=True).to(place)
     return annotator(model.use(precision or choose_precision(place)))

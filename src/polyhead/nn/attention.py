@@ -9,6 +9,7 @@ fp32.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 NAME = "polyhead"
 """What transformers calls it."""
 
-SHORT = 64
-"""The most pieces of a row that is short."""
+SHORT = {torch.float32: 15, torch.bfloat16: 31}
+"""The most pieces of a row that is short, by what is computed in; from there on torch's fused attention is faster."""
 
 VECTOR = 16
 """The numbers that a processor computes with at once, with AVX-512; softmax over fewer is computed one by one."""
@@ -54,22 +55,43 @@ def attend(
         mask = mask.float() if mask is not None and mask.is_floating_point() else mask
         with torch.autocast("cpu", enabled=False):
             wide = query.float(), key.float(), value.float()
-            found, _ = _torchs(module, *wide, mask, dropout, scaling, is_causal, **rest)
-        return found.to(query.dtype), None
+            exact, _ = _torchs(module, *wide, mask, dropout, scaling, is_causal, **rest)
+        return exact.to(query.dtype), None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     causal = causal and attention_mask is None  # as transformers has it: else the mask says it
     extra = any(rest.get(name) is not None for name in ("position_bias", "cache", "softcap", "s_aux"))
-    same = query.shape[:2] == key.shape[:2] and key.shape == value.shape and query.shape[3] == key.shape[3]
-    short = query.device.type == "cpu" and same and max(query.shape[2], key.shape[2]) <= SHORT
-    if not short or causal or extra or dropout or torch.is_grad_enabled():
+    found: Tensor | None = None
+    if query.device.type == "cpu" and not (causal or extra or dropout or torch.is_grad_enabled()):
+        found = short_attention(query, key, value, attention_mask, scaling)
+    if found is None:
         return _torchs(module, query, key, value, attention_mask, dropout, scaling, is_causal, **rest)
+    return found, None
+
+
+def short_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None
+) -> Tensor | None:
+    """Attention over short rows on a CPU, without gradients; ``None`` where torch's is faster.
+
+    Args:
+        query, key, value: Shape (batch, heads, pieces, size).
+        mask: True where a piece may be seen, or what is added to scores. Broadcasts to (batch, heads, pieces, pieces).
+        scaling: What scores are multiplied with; by default one over the root of the size.
+
+    Returns:
+        Shape (batch, pieces, heads, size).
+    """
+    same = query.shape[:2] == key.shape[:2] and key.shape == value.shape and query.shape[3] == key.shape[3]
+    short = max(query.shape[2], key.shape[2]) <= SHORT.get(query.dtype, 0)
+    if query.device.type != "cpu" or not same or not short:
+        return None
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(2, 3)).float().mul_(scale)  # (batch, heads, pieces, pieces)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
-    elif attention_mask is not None:
-        scores += attention_mask
-    return torch.matmul(_softmax(scores).to(value.dtype), value).transpose(1, 2).contiguous(), None
+    if mask is not None and mask.dtype == torch.bool:
+        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores += mask
+    return torch.matmul(_softmax(scores).to(value.dtype), value).transpose(1, 2).contiguous()
 
 
 def _torchs(
@@ -107,6 +129,8 @@ def exchange_attention(model: nn.Module) -> int:
     Returns:
         How many were exchanged.
     """
+    if "transformers.modeling_utils" not in sys.modules:  # then nothing of it can be inside the model
+        return 0
     try:
         from transformers import PreTrainedModel
         from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
+from polyhead.nn.bert import read_bert
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import PieceTokenizer
 from polyhead.nn.quiet import quiet_transformers
@@ -126,12 +127,13 @@ def longest_window(config: Any) -> int:
     return positions
 
 
-def load_saved_encoder(folder: Path, saved: Mapping[str, Any]) -> Encoder:
+def load_saved_encoder(folder: Path, saved: Mapping[str, Any], *, only_answers: bool = False) -> Encoder:
     """Read an encoder that ``Encoder.save`` wrote.
 
     Args:
         folder: Holds ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
         saved: What ``Encoder.describe`` gave.
+        only_answers: Whether nothing but prediction is wanted: BERT's family is then read without transformers.
 
     Raises:
         PolyheadError: A file is missing or broken.
@@ -141,7 +143,7 @@ def load_saved_encoder(folder: Path, saved: Mapping[str, Any]) -> Encoder:
     if not folder.is_dir():
         raise PolyheadError("The model's encoder is missing.", file=folder, remedy="Put the folder back from a copy.")
     try:
-        transformer = _saved_transformer(folder)
+        transformer = (read_bert(folder) if only_answers else None) or _saved_transformer(folder)
         backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # tokenizers raises bare Exceptions
         raise PolyheadError(f"The model's encoder cannot be read: {_first_line(error)}", file=folder) from error

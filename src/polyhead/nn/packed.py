@@ -5,7 +5,8 @@ A plain linear layer lays its weights out anew at each call, and adds its bias i
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,21 @@ class PackedLinear(nn.Linear):
 
     Attributes:
         packed: That copy.
+        after: What is computed of each result in the same step: ``none``, or ``gelu``.
     """
 
     packed: Any
+    after: Literal["none", "gelu"] = "none"
 
     def forward(self, x: Tensor) -> Tensor:
         """As a linear layer, in bf16. Shape (..., in) to (..., out)."""
         if x.device.type != "cpu" or torch.is_grad_enabled():
-            return super().forward(x)
+            found = super().forward(x)
+            return nn.functional.gelu(found) if self.after == "gelu" else found
+        kind = "none" if self.after == "gelu" else ""  # oneDNN's name for the exact one, not that by tanh
         given = x.to(torch.bfloat16)
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(given, self.packed, self.bias, "none", [], "")
-        return found
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(given, self.packed, self.bias, self.after, [], kind)
+        return out
 
 
 def pack_linear(module: nn.Module) -> int:
@@ -46,6 +51,16 @@ def pack_linear(module: nn.Module) -> int:
         layer.__class__ = PackedLinear
         layer.packed = packed
     return len(layers)
+
+
+def join_linear(layers: Sequence[nn.Linear]) -> PackedLinear:
+    """Several packed layers of the same input as one, whose output is theirs one after the other."""
+    joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), device="meta")
+    joined.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
+    joined.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
+    pack_linear(joined)
+    assert isinstance(joined, PackedLinear)
+    return joined
 
 
 def _fits(layer: nn.Linear) -> bool:

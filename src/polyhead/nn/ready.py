@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from polyhead.nn.attention import exchange_attention
+from polyhead.nn.bert import Bert
 from polyhead.nn.packed import pack_linear
 from polyhead.nn.precision import Precision, halve_linear_weights
 
@@ -23,3 +24,6 @@ def make_ready(model: nn.Module, precision: Precision) -> None:
         halve_linear_weights(model)
     if precision == "bf16" and here:
         pack_linear(model)
+        for module in model.modules():
+            if isinstance(module, Bert):
+                module.fuse()
