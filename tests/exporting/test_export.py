@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import build_writing
 
 import polyhead
 import runs
@@ -149,6 +150,26 @@ def test_texts_are_looked_for_as_torch_does(plain: Path, run: Run, search: dict[
         assert a.value == b.value
         assert a.confidence == pytest.approx(b.confidence, abs=1e-4)
         assert [text for text, _ in a.others] == [text for text, _ in b.others]
+
+
+@pytest.mark.parametrize("kind", ["warm", "t5", "mbart", "marian"])
+def test_decoders_that_knew_something_write_as_torch_does(kind: str, tmp_path: Path, tiny_encoder: Path) -> None:
+    """One that began as the encoder, and those of pretrained encoder-decoders, which may write a code first."""
+    (tmp_path / "pairs.en").write_text("a cat\nthe dog sat\nsee rome\n" * 4, encoding="utf-8")
+    (tmp_path / "pairs.fr").write_text("un chat\nle chien\nvoir rome\n" * 4, encoding="utf-8")
+    encoder = tiny_encoder if kind == "warm" else build_writing(kind, tmp_path / "encoder")
+    how = 'decoder = "warm"\nvocabulary = 300\n' if kind == "warm" else 'decoder = "pretrained"\n'
+    how += 'language = "fr_XX"\n' if kind == "mbart" else ""
+    data = '[data.pairs]\ntrain = "pairs.{en,fr}"\ndev = "pairs.{en,fr}"\n'
+    tasks = f'[tasks.fr]\ntype = "seq2seq"\ndata = "pairs"\nlongest = 12\n{how}'
+    stages = "[[stages]]\nepochs = 25\nlearning_rate = 1e-2\n"
+    run = polyhead.train(runs.write_recipe(tmp_path, encoder, stages, data=data, tasks=tasks), tmp_path / "run")
+    exported = polyhead.export(run.folder)
+    texts = ["a cat", "the dog sat in rome " * 3, "", "see"]
+    for search in ({"beams": 1}, {"beams": 3, "best": 2}):
+        ours, theirs = (polyhead.load(folder).searching(**search) for folder in (run.folder, exported))
+        assert any(doc["target"] for doc in ours.texts(texts))
+        assert_alike(answers(ours, texts), answers(theirs, texts))
 
 
 def test_texts_are_drawn(plain: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers.utils import logging
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?"
@@ -32,8 +33,6 @@ def _byte_level() -> Any:
 
 
 def _modern() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, "Ġ", "Ġc"]
     index = {piece: i for i, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.BPE(vocab=index, merges=[("Ġ", "c")]))
@@ -63,8 +62,6 @@ def _mpnet() -> Any:
 
 
 def _word_of_letters() -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     pieces = ["<pad>", "</s>", "<unk>", *LETTERS]
     tokenizer = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -168,6 +165,39 @@ def build(family: str, folder: Path) -> Path:
         config = getattr(transformers, name + "Config")(vocab_size=len(tokenizer), **settings)
         model = getattr(transformers, name + "Model")(config)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def build_writing(family: str, folder: Path) -> Path:
+    """Write a tiny random encoder-decoder that can write, of the family t5, mbart or marian, into ``folder``."""
+    logging.disable_progress_bar()
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "fr_XX", "en_XX", *"abcdefghijklmnopqrstuvwxyz .", "Ġ"]
+    backend = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["fr_XX", "en_XX"]})
+    size = {"vocab_size": len(pieces), "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
+    whole: Any
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        if family == "t5":
+            shape = {"d_model": 32, "d_ff": 48, "d_kv": 16, "num_layers": 1, "num_heads": 2}
+            whole = transformers.T5ForConditionalGeneration(transformers.T5Config(**size, **shape))
+        else:
+            shape = {
+                f"{half}_{key}": n for half in ("encoder", "decoder") for key, n in (("layers", 1), ("ffn_dim", 48))
+            }
+            shape |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 32}
+            kinds = {
+                "mbart": ("MBartForConditionalGeneration", "MBartConfig"),
+                "marian": ("MarianMTModel", "MarianConfig"),
+            }
+            model, config = (getattr(transformers, name) for name in kinds[family])
+            whole = model(config(**size, **shape, max_position_embeddings=64))
+    whole.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

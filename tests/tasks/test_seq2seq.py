@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from families import build_writing
 
 from conftest import SENTENCES
 from polyhead.data.example import Example, Text
@@ -252,7 +253,7 @@ def test_a_decoder_has_room_for_what_it_may_write(encoder: Encoder, decoder: str
 @pytest.mark.parametrize(("family", "room"), [("t5", None), ("mbart", 64), ("marian", 64)])
 def test_the_room_of_a_pretrained_decoder(tmp_path: Path, family: str, room: int | None) -> None:
     made = task(decoder="pretrained", longest=63)
-    folder = pretrained(tmp_path, family)
+    folder = build_writing(family, tmp_path)
     made.prepare(examples())
     model = model_of(load_encoder(str(folder)), made)
     decoder = model.heads["it"].decoder
@@ -265,38 +266,10 @@ def test_the_room_of_a_pretrained_decoder(tmp_path: Path, family: str, room: int
             made.head(model.encoder)
 
 
-def pretrained(folder: Path, family: str) -> Path:
-    """A tiny encoder-decoder with a fast tokenizer, as the library writes it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", "fr_XX", "en_XX", *"abcdefghijklmnopqrstuvwxyz .", "Ġ"]
-    backend = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["fr_XX", "en_XX"]})
-    size = {"vocab_size": len(pieces), "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
-    torch.manual_seed(1)
-    whole: Any
-    if family == "t5":
-        shape = {"d_model": 32, "d_ff": 48, "d_kv": 16, "num_layers": 1, "num_heads": 2}
-        whole = transformers.T5ForConditionalGeneration(transformers.T5Config(**size, **shape))
-    else:
-        shape = {f"{half}_{key}": n for half in ("encoder", "decoder") for key, n in (("layers", 1), ("ffn_dim", 48))}
-        shape |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "d_model": 32}
-        kinds = {"mbart": ("MBartForConditionalGeneration", "MBartConfig"), "marian": ("MarianMTModel", "MarianConfig")}
-        model, config = (getattr(transformers, name) for name in kinds[family])
-        whole = model(config(**size, **shape, max_position_embeddings=64))
-    whole.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.parametrize("family", ["t5", "mbart", "marian"])
 def test_a_pretrained_encoder_decoder_is_taken_over_whole(family: str, tmp_path: Path) -> None:
     """Loss and greedy texts are those of transformers for the same folder, after saving and loading, too."""
-    folder = pretrained(tmp_path / family, family)
+    folder = build_writing(family, tmp_path / family)
     encoder = load_encoder(str(folder))
     made = task(decoder="pretrained", label_smoothing=0.0, longest=9)
     given = examples([("a cat", "un chat"), ("a dog sleeps", "le chien dort")])
@@ -323,7 +296,7 @@ def test_a_pretrained_encoder_decoder_is_taken_over_whole(family: str, tmp_path:
 
 
 def test_a_pretrained_decoder_writes_the_language_of_its_code(tmp_path: Path) -> None:
-    encoder = load_encoder(str(pretrained(tmp_path / "m", "mbart")))
+    encoder = load_encoder(str(build_writing("mbart", tmp_path / "m")))
     made = task(decoder="pretrained", language="fr_XX", longest=60)
     made.prepare(examples())
     model = model_of(encoder, made)
