@@ -14,12 +14,20 @@ ACCELERATE = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "
 
 def test_which_process_this_is() -> None:
     assert launched({}) == launched({"WORLD_SIZE": "1", "RANK": "0"}) == Launch()
-    assert launched(TORCHRUN) == Launch(5, 8, 1, 4)
+    assert launched(TORCHRUN) == Launch(5, 8, 1, 4, alone=False)
     assert not launched(TORCHRUN).first
     assert launched(TORCHRUN | {"TORCHELASTIC_RESTART_COUNT": "2"}).restarts == 2
     mpi = {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}
     assert launched(MEETING | mpi).rank == 3
     assert several(TORCHRUN) and not several({})
+
+
+def test_whether_there_is_another_machine() -> None:
+    """Only then may processes meet over the loopback; a launcher that says nothing of machines may have several."""
+    bare = MEETING | {"RANK": "1", "WORLD_SIZE": "2"}
+    assert not launched(bare).alone
+    assert launched(bare | {"MASTER_ADDR": "127.0.0.1"}).alone
+    assert launched(bare | {"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}).alone
 
 
 @pytest.mark.parametrize("lost", ["RANK", "MASTER_ADDR", "MASTER_PORT"])

@@ -30,6 +30,7 @@ class Launch:
         local_rank: Which one on this machine, from 0.
         local_world: How many there are on this machine.
         restarts: How often the launcher has started all of them anew, because one had ended.
+        alone: Whether it is sure that there is no other machine.
     """
 
     rank: int = 0
@@ -37,6 +38,7 @@ class Launch:
     local_rank: int = 0
     local_world: int = 1
     restarts: int = 0
+    alone: bool = True
 
     @property
     def first(self) -> bool:
@@ -62,12 +64,14 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch:
             remedy=f"{_HOW} For one process alone: unset WORLD_SIZE.",
         )
     local = numbers["local_rank"]
+    here = environment["MASTER_ADDR"] in ("localhost", "127.0.0.1", "::1")
     return Launch(
         rank,
         world,
         rank if local is None else local,
         numbers["local_world"] or (world if local is None else max(1, min(world, local + 1))),
         _number(environment, ("TORCHELASTIC_RESTART_COUNT",)) or 0,
+        here or numbers["local_world"] == world,
     )
 
 

@@ -122,14 +122,14 @@ def _meet(here: Launch) -> _Group:
     """Meet the other processes."""
     global _notes
     minutes = _minutes()
-    if here.local_world == here.world:
+    if here.alone:
         _stay_on_this_machine()
     gpu = torch.cuda.is_available() and not wishes().cpu
     if gpu:
         torch.cuda.set_device(here.local_rank % torch.cuda.device_count())
     try:
         if not dist.is_initialized():
-            store, number, count = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+            store, number, count = next(dist.rendezvous("env://", here.rank, here.world))  # type: ignore[attr-defined]
             backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
             dist.init_process_group(
                 backend, store=store, rank=number, world_size=count, timeout=timedelta(minutes=minutes)

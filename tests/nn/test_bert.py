@@ -65,6 +65,21 @@ def test_all_layers_are_those_of_transformers(family: str, tmp_path: Path) -> No
             torch.testing.assert_close(mine[real], layer[real], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", sorted(SAME))
+def test_a_text_that_holds_the_paddings_own_piece(family: str, tmp_path: Path) -> None:
+    """RoBERTa's families do not count it as a position."""
+    theirs, ours = both(tmp_path, family)
+    padding = theirs.tokenizer.padding
+    ids = torch.tensor([[5, 6, padding, 7, 8, 5], [5, padding, 6, 7, padding, padding]])
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    for seen in (mask, None):
+        given = {"input_ids": ids} | ({} if seen is None else {"attention_mask": seen})
+        with torch.inference_mode():
+            right, found = (encoder.transformer(**given).last_hidden_state for encoder in (theirs, ours))
+        real = mask if seen is not None else torch.ones_like(mask)
+        torch.testing.assert_close(found[real], right[real], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_made_ready_it_is_as_near_as_transformers(precision: Precision, tmp_path: Path) -> None:
     theirs, ours = both(tmp_path, "bert")

@@ -165,6 +165,22 @@ def test_divided_weights_go_on_in_any_number(tiny_encoder: Path, context: ForkSe
     check_alike(tmp_path / "run", tmp_path / "one", tolerance=3e-2)  # bf16 has three digits
 
 
+@pytest.mark.parametrize("counts", [(2, 1), (1, 2)])
+def test_a_run_goes_on_divided_or_whole(
+    counts: tuple[int, int], tiny_encoder: Path, context: ForkServerContext, tmp_path: Path
+) -> None:
+    """One process learns the vectors of used pieces alone; divided, the embedding is whole. Averages have begun."""
+    stages = f'[[stages]]\nname = "all"\nepochs = 3\nbatch_pieces = 64\naverage = 0.9\nl2_sp = 0.1\n{RATES}'
+    recipe = write(tmp_path / "data", tiny_encoder, stages, top="sharded = true\n")
+    (ended,) = together.train(context, 1, recipe, tmp_path / "one")
+    assert ended.status == 0, ended.error
+    moment = {0: Moment("record Stepped all 5$")}
+    assert together.train(context, counts[0], recipe, tmp_path / "run", moment)[0].status == KILLED
+    ended, *_ = together.train(context, counts[1], None, tmp_path / "run")
+    assert ended.status == 0, ended.error
+    check_alike(tmp_path / "run", tmp_path / "one")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_each_process_holds_its_part(precision: str, one: tuple[Path, Path], context: ForkServerContext) -> None:
     """Of the encoder's weights and of all that the optimizer keeps of them, also where 3 does not divide a weight."""

@@ -50,7 +50,8 @@ def attend(
     Returns:
         Shape (batch, pieces, heads, size), and no scores.
     """
-    if query.device.type == "cpu" and torch.is_grad_enabled() and query.dtype == torch.bfloat16:
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
+    if query.device.type == "cpu" and learns and query.dtype == torch.bfloat16:
         mask = attention_mask
         mask = mask.float() if mask is not None and mask.is_floating_point() else mask
         with torch.autocast("cpu", enabled=False):
@@ -61,7 +62,7 @@ def attend(
     causal = causal and attention_mask is None  # as transformers has it: else the mask says it
     extra = any(rest.get(name) is not None for name in ("position_bias", "cache", "softcap", "s_aux"))
     found: Tensor | None = None
-    if query.device.type == "cpu" and not (causal or extra or dropout or torch.is_grad_enabled()):
+    if query.device.type == "cpu" and not (causal or extra or dropout or learns):
         found = short_attention(query, key, value, attention_mask, scaling)
     if found is None:
         return _torchs(module, query, key, value, attention_mask, dropout, scaling, is_causal, **rest)

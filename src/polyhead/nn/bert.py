@@ -97,7 +97,7 @@ class Bert(nn.Module):
             output_hidden_states: Whether all layers are wanted, the embeddings first.
         """
         vectors = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        hidden = self.embeddings(vectors, token_type_ids)
+        hidden = self.embeddings(vectors, token_type_ids, self._places(input_ids, attention_mask))
         mask = None if attention_mask is None else attention_mask.bool()[:, None, None]  # (batch, 1, 1, pieces)
         states = [hidden]
         for layer in self.encoder.layer:  # type: ignore[union-attr]
@@ -105,6 +105,17 @@ class Bert(nn.Module):
             if output_hidden_states:
                 states.append(hidden)
         return SimpleNamespace(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
+
+    def _places(self, ids: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """The positions of pieces where a text holds the padding's own piece, which RoBERTa's families do not count;
+        else ``None``, for positions in order: filling comes last in a row."""
+        if ids is None or not self.embeddings.first:
+            return None
+        real = ids != self.config.pad_token_id
+        if bool((real if mask is None else real | ~mask.bool()).all()):
+            return None
+        places: Tensor = real.cumsum(1) * real + self.config.pad_token_id
+        return places
 
     def fuse(self) -> None:
         """Compute queries, keys and values in one product, and the activation with the product before it; once the
@@ -123,12 +134,12 @@ class _Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps, device=META)
         self.first = config.pad_token_id + 1 if _FAMILIES[config.model_type] else 0
 
-    def forward(self, vectors: Tensor, types: Tensor | None) -> Tensor:
-        """(batch, pieces, width), from vectors of that shape and (batch, pieces)."""
-        # Filling comes last in a row, so that real pieces are numbered through in all families.
-        places = self.position_embeddings.weight[self.first : self.first + vectors.shape[1]]
+    def forward(self, vectors: Tensor, types: Tensor | None, places: Tensor | None) -> Tensor:
+        """(batch, pieces, width), from vectors of that shape, and (batch, pieces) twice."""
+        weight = self.position_embeddings.weight
+        near = weight[self.first : self.first + vectors.shape[1]] if places is None else weight[places]
         parts = self.token_type_embeddings.weight[0] if types is None else self.token_type_embeddings(types)
-        found: Tensor = self.LayerNorm(vectors + (parts + places))
+        found: Tensor = self.LayerNorm(vectors + (parts + near))
         return found
 
 

@@ -60,6 +60,13 @@ def join_linear(layers: Sequence[nn.Linear]) -> PackedLinear:
     joined.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
     pack_linear(joined)
     assert isinstance(joined, PackedLinear)
+    start = 0
+    for layer in layers:  # views, so that there is one copy in memory
+        end = start + layer.out_features
+        layer.weight.data, layer.bias.data = joined.weight.data[start:end], joined.bias.data[start:end]
+        layer.__class__ = nn.Linear
+        del layer.packed
+        start = end
     return joined
 
 

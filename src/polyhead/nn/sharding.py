@@ -125,6 +125,11 @@ class Sharding:
         """A whole weight on the CPU of the first process; elsewhere an empty tensor."""
         return self._kept(self.weights[name].detach().full_tensor())
 
+    def known(self, name: str) -> Tensor:
+        """A whole weight on the CPU of every process, by its name in the transformer."""
+        found: Tensor = self.weights[name].detach().full_tensor().cpu()
+        return found
+
     @staticmethod
     def _kept(tensor: Tensor) -> Tensor:
         return tensor.cpu() if ranks.first() else torch.empty(0, dtype=tensor.dtype)

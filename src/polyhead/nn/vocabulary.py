@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+ROWS = "rows"
+"""What the weight of a narrowed embedding is called, in place of ``weight``."""
+
 
 class NarrowEmbedding(nn.Module):
     """An embedding of which only some rows are trained; it saves and loads like the whole.

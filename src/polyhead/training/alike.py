@@ -45,9 +45,10 @@ def see_alike(recipe: Recipe, model: Model, facts: Mapping[str, Any]) -> None:
     """See that all processes are about to train the same model on the same data."""
     known = [describe_task(task) for task in model.tasks.values()]
     stages = [stage.model_dump() for stage in recipe.stages]
+    settings = [recipe.seed, recipe.precision, recipe.sharded, str(recipe.device).partition(":")[0]]
     ranks.see_same("version", json.dumps([facts[name] for name in ("polyhead", "torch", "transformers")]))
     ranks.see_same("dataset", json.dumps(facts["fingerprints"]))
-    ranks.see_same("recipe", json.dumps([recipe.seed, recipe.precision, stages, known], default=str))
+    ranks.see_same("recipe", json.dumps([*settings, stages, known], default=str))
     ranks.see_same("tokenizer", hashlib.sha256(model.encoder.tokenizer.tokenizer.to_str().encode()).hexdigest())
 
 

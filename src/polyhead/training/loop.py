@@ -149,7 +149,8 @@ class Training:
         progress, model, encoder = self.progress, self.model, self.model.encoder
         encoder.set_dropout(stage.dropout)
         encoder.at_once = stage.batch_pieces
-        with torch.random.fork_rng(devices=[]):
+        own = [torch.cuda.current_device()] if self.division.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=own):
             torch.manual_seed(self.recipe.seed + progress.stage)
             if stage.adapter is not None:
                 attach(encoder.transformer, **stage.adapter.model_dump())
@@ -168,8 +169,9 @@ class Training:
         }
         only_layers = all(model.tasks[name].annotates for name in tasks)  # else any piece may be asked for
         few = stage.adapter is None and last_frozen(stage, layers) < EMBEDDINGS and only_layers
-        if few and not self.division.active:
-            narrow(encoder.transformer, self._pieces_used(plan))
+        used = self._pieces_used(plan) if few else None
+        if used is not None and not self.division.active:
+            narrow(encoder.transformer, used)
         weights = {name: stage.weights.get(name, model.tasks[name].weight) for name in tasks}
         if stage.normalise == "chance":
             progress.chance = progress.chance or chance_losses(
@@ -178,12 +180,13 @@ class Training:
             weights = {name: weight / progress.chance.get(name, 1.0) for name, weight in weights.items()}
         self.weighting = make_weighting(stage.combine, weights, plan.usual)
         self.weighting.begin_epoch(progress.history)
+        self.weighting.to(self.division.device)
         ranks.spread([*model.parameters(), *model.buffers(), *self.weighting.others.values()])
         self.division.begin(narrowable(encoder.transformer) if few else None)
         self.shared = [p for p in encoder.parameters() if p.requires_grad]
         self.optimizer = Optimizer(model, stage, plan.steps, self.weighting.others, self.division.sharding)
         if self.saved and progress.step:
-            self.optimizer.restore(self.saved.optimizer)
+            self.optimizer.restore(self.saved.optimizer, used)
         self.saved = None
         self._keep_features(stage, tasks)
         seed = (self.recipe.seed, progress.stage)
@@ -323,8 +326,10 @@ class Training:
         else:
             assert self.optimizer is not None
             with self.optimizer.averaged(self.model) as weights:
-                kept = {name: value.clone() for name, value in plain_weights(self.model, weights).items()}
+                found = plain_weights(self.model, weights)
+                kept = {name: value.clone() for name, value in found.items()} if ranks.first() else {}
         self.passes.close()
+        del self.passes, self.shared  # what is divided is held by them, too
         self.optimizer = None
         self.division.end()
         detach(self.model)

@@ -15,7 +15,7 @@ from polyhead.model import TRANSFORMER, Model
 from polyhead.nn.precision import halve_linear_weights
 from polyhead.nn.scratch import RATE_FROM_SCRATCH
 from polyhead.nn.sharding import Sharding
-from polyhead.nn.vocabulary import NarrowEmbedding
+from polyhead.nn.vocabulary import ROWS, NarrowEmbedding
 from polyhead.stage import Stage
 
 RATE_TIMES_WIDTH = 0.0768
@@ -239,7 +239,7 @@ class Optimizer:
 
     def clear(self) -> None:
         """Forget gradients."""
-        for p in self.names.values():
+        for p in (*self.names.values(), *self.parts.values()):
             p.grad = None
 
     def state(self) -> dict[str, Tensor]:
@@ -258,10 +258,17 @@ class Optimizer:
                 out[key] = self.sharding.whole_of(name.removeprefix(TRANSFORMER), value)
         return out
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made."""
-        for key, value in state.items():
-            kind, _, name = key.partition("/")
+    def restore(self, state: Mapping[str, Tensor], used: Tensor | None = None) -> None:
+        """Go on from what ``state`` gave; the model had ``full_weights`` when this optimizer was made.
+
+        Args:
+            state: What it gave.
+            used: The pieces whose vectors learn, if only some do, (used,). Where weights are divided the embedding is
+                whole, else narrowed (see :class:`NarrowEmbedding`); a run may go on in the other way.
+        """
+        for key, saved in state.items():
+            kind, _, before = key.partition("/")
+            name, value = self._as_here(kind, before, saved, used)
             updated = self._updated(name)
             own = value.to(updated.device, copy=True) if kind == STEP else self._part(name, value)
             if kind == AVERAGE:
@@ -273,6 +280,22 @@ class Optimizer:
                     updated.copy_(own)
             else:
                 self.adamw.state[updated][kind] = own
+
+    def _as_here(self, kind: str, name: str, value: Tensor, used: Tensor | None) -> tuple[str, Tensor]:
+        """Something of a weight, called and shaped as that weight is here: an embedding may be narrowed, or whole."""
+        stem, _, last = name.rpartition(".")
+        narrow, whole = f"{stem}.{ROWS}", f"{stem}.weight"
+        if used is None or name in self.names:
+            return name, value
+        if last == "weight" and narrow in self.names:
+            return narrow, value if kind == STEP else value[used]
+        if last != ROWS or whole not in self.names or kind == STEP:
+            return whole if last == ROWS else name, value
+        inner = whole.removeprefix(TRANSFORMER)
+        now = self.names[whole].detach() if self.sharding is None else self.sharding.known(inner)
+        filled = now.cpu().clone() if kind in (AVERAGE, START) else torch.zeros(now.shape, dtype=value.dtype)
+        filled[used] = value
+        return whole, filled
 
     def full_weights(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's weights in full precision, by name; where they are divided, on the first process alone."""

@@ -81,6 +81,11 @@ class Weighting:
             return {}
         return _cosines(list(terms), rows) if measure else {}
 
+    def to(self, device: torch.device) -> None:
+        """Learn on a device whatever it learns."""
+        for weight in self.others.values():
+            weight.data = weight.data.to(device)
+
     joins: bool = False
     """Whether it needs each task's gradient at every step."""
 
@@ -104,7 +109,7 @@ class Uncertainty(Weighting):
         self.others = {f"log_variance.{name}": nn.Parameter(torch.zeros(())) for name in weights}
 
     def _weighed(self, name: str, loss: LossSum) -> Tensor:
-        spread = self.others[f"log_variance.{name}"].to(loss.total.device)
+        spread = self.others[f"log_variance.{name}"]
         units = loss.units / max(1.0, self.usual[name])  # so that s grows with the loss per unit, whatever the batch
         return torch.exp(-spread) * super()._weighed(name, loss) + self.weights[name] * units * spread / 2
 
