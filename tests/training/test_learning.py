@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import families
 import pytest
 import torch
 from torch import Tensor
@@ -97,6 +98,22 @@ def test_frozen_weights_are_the_same_bytes_after_a_stage(
     assert changed(run, tiny_encoder) == levels
     case = run.model().encoder.case
     assert case is None or bool(case.weight.any()) == ("freeze" not in settings)
+
+
+def test_a_text_is_answered_alike_beside_capitals(tmp_path: Path) -> None:
+    """What marks capitals for a tokenizer that drops them says nothing of a text without any."""
+    encoder = families.build("distilbert", tmp_path / "encoder")
+    run = polyhead.train(runs.write_recipe(runs.write_data(tmp_path / "data"), encoder, STAGE), tmp_path / "run")
+    case = run.model().encoder.case
+    assert case is not None
+    assert case.weight[1:].any() and not case.weight[0].any()
+    annotate = polyhead.load(run.folder, precision="fp32")
+    (alone,) = annotate.words([["the", "cats", "sat"]])
+    beside, _ = annotate.words([["the", "cats", "sat"], ["Ann", "Saw", "ROME"]])
+    for layer in ("upos", "tree"):
+        ours, theirs = (doc.sentences[0].answers[layer] for doc in (alone, beside))
+        assert ours.value == theirs.value
+        assert ours.confidence == pytest.approx(theirs.confidence, abs=1e-5)
 
 
 def test_half_precision_leaves_frozen_weights_alone(tmp_path: Path, tiny_encoder: Path) -> None:
