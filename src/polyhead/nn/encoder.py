@@ -61,8 +61,8 @@ class Encoder(nn.Module):
         self.case: nn.Embedding | None = None
         if tokenizer.lowers:
             pieces = transformer.get_input_embeddings()  # type: ignore[operator]
-            # Small ELECTRA and ALBERT embed more narrowly. The vector of what has no capital stays 0: a text is answered
-            # alike whether or not a neighbour in its batch has capitals.
+            # Small ELECTRA and ALBERT embed more narrowly. The vector of what has no capital stays 0: a text is
+            # answered alike whether or not a neighbour in its batch has capitals.
             self.case = nn.Embedding(CASES, pieces.weight.shape[1], padding_idx=0)
             nn.init.zeros_(self.case.weight)
 
