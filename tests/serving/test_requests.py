@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from polyhead.serving import asking
 from polyhead.serving.settings import Settings
 from serving.stub import Stub, error_of, service
 
@@ -118,6 +119,48 @@ def test_too_much_of_anything() -> None:
         response = run(one(body, **limits))
         assert (response.status_code, error_of(response)["code"]) == (status, code), body
     assert run(one({"text": "x" * 10}, **limits)).status_code == 200
+
+
+MANY = 20_001
+HEAPS = [
+    ({"texts": [1] * MANY}, "too_many_texts"),
+    ({"words": [1] * MANY}, "text_too_long"),
+    ({"texts": [{"words": [1] * MANY}]}, "text_too_long"),
+    ({"texts": [1] * 9_000}, "invalid"),
+    ({"texts": [{"words": [1] * 900}] * 100}, "invalid"),
+    ({f"key {i}": 1 for i in range(MANY)}, "invalid"),
+    ({"texts": [{f"key {i}": 1 for i in range(MANY)}]}, "invalid"),
+    ({"text": "a", "tasks": [1] * MANY}, "invalid"),
+    ({"text": "a", "tasks": ["pos"] * MANY}, "invalid"),
+    ({"text": "a", "tasks": ["x" * 2**20]}, "invalid"),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), HEAPS, ids=lambda one: repr(one)[:40])
+def test_heaps_of_faults_are_not_kept(body: Any, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take hundreds of bytes, and be told in words, before the first is."""
+    counts = []
+    told = asking._told
+
+    def counted(error: Any) -> Any:
+        counts.append(error.error_count())
+        return told(error)
+
+    monkeypatch.setattr(asking, "_told", counted)
+    response = run(one(body))
+    assert response.status_code == 422 and error_of(response)["code"] == code
+    assert sum(counts) < 8 and len(response.content) < 500
+
+
+def test_long_names_are_told_in_part() -> None:
+    async def ask() -> None:
+        async with service(Stub()) as served:
+            kind = {"Content-Type": "application/x-ndjson"}
+            for path in (f"/v1/stream?tasks={'x' * 9_000}", f"/v1/models/{'x' * 9_000}/stream"):
+                response = await served.ask(b'"a"', path, headers=kind)
+                assert response.status_code in (404, 422) and len(response.content) < 500
+
+    run(ask())
 
 
 def test_a_chunked_body_without_a_length_is_bounded_too() -> None:

@@ -81,7 +81,7 @@ class Service:
     async def annotate(self, request: Request, model: Model) -> Response:
         """Answer the texts of a body."""
         check_type(request.headers, "application/json")
-        ask = await read_ask(await read_body(request.receive, request.headers, self.settings))
+        ask = await read_ask(await read_body(request.receive, request.headers, self.settings), self.settings)
         questions = questions_of(ask, self.settings)
         wish = wish_of(ask.tasks, ask.confidence, ask.format)
         self._log(questions)

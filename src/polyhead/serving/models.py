@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from polyhead.errors import PolyheadError, nearest
-from polyhead.serving.faults import RequestError, busy
+from polyhead.serving.faults import SHOWN, RequestError, busy
 from polyhead.serving.metrics import Metrics
 from polyhead.serving.questions import Answer, Failure, Head, Question, Wish
 from polyhead.serving.settings import Settings
@@ -142,7 +142,8 @@ class Model:
         known = [head.task for head in self.heads]
         for task in wish.tasks or ():
             if task not in known:
-                raise RequestError(422, "unknown_task", f"The model has no task {task!r}.", nearest(task, known))
+                shown = task[:SHOWN]  # beyond that a search for the nearest would hold up the event loop
+                raise RequestError(422, "unknown_task", f"The model has no task {shown!r}.", nearest(shown, known))
         if not admitted and not self.ready and self.error:  # else it is there again in seconds
             self.metrics.rejected.labels("restarting").inc()
             raise busy("The model cannot be started again at present.", 5, "restarting")
@@ -288,7 +289,8 @@ class Models:
             RequestError: There is none of this name.
         """
         if name not in self._models:
-            raise RequestError(404, "unknown_model", f"There is no model {name!r}.", nearest(name, self._models))
+            shown = name[:SHOWN]
+            raise RequestError(404, "unknown_model", f"There is no model {shown!r}.", nearest(shown, self._models))
         return self._models[name]
 
     @property
