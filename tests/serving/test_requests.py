@@ -85,6 +85,8 @@ HOSTILE = [
     (b'{"words": [""]}', 422, "words.0"),
     (b'{"words": "a b"}', 422, "words"),
     (b'{"words": ["a"], "pair": "b"}', 422, "pair"),
+    (b'{"text": "a", "pair": "b", "format": "conllu"}', 422, "CoNLL-U holds one text split into words, and no pairs."),
+    (b'{"texts": ["a", {"text": "a", "pair": "b"}], "format": "conllu"}', 422, "no pairs"),
     (b'{"texts": ["a"], "pair": "b"}', 422, "pair"),
     (b'{"texts": [1]}', 422, "texts.0"),
     (b'{"texts": [{}]}', 422, "texts.0: neither"),
@@ -329,6 +331,17 @@ def test_texts_are_logged_only_if_asked_for(log: str, caplog: pytest.LogCaptureF
     assert (secret in said) == (log == "texts")
     assert ("POST /v1/annotate 500" in said) == (log != "none")
     assert "ValueError in x" in said, "the owner is told where a model failed"
+
+
+def test_a_path_forges_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> None:
+        async with service(Stub(), log="requests") as served:
+            await served.client.get("/a%00%0aGET%20/b%20200%1b[2J%7f%C2%85%E2%80%A8é")
+
+    with caplog.at_level(logging.INFO):
+        run(ask())
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "polyhead.serving")
+    assert said.startswith("GET /a%00%0AGET%20/b%20200%1B%5B2J%7F%C2%85%E2%80%A8%C3%A9 404 in "), said
 
 
 def test_a_fault_nobody_foresaw_is_told_without_a_traceback(

@@ -19,7 +19,7 @@ from polyhead.errors import PolyheadError
 from polyhead.serving.asking import (
     Ask,
     check_encoding,
-   
+    check_format,
     check_type,
     questions_of,
     read_ask,
@@ -93,6 +93,7 @@ class Service:
         ask = await read_ask(await read_body(request.receive, request.headers, self.settings), self.settings)
         questions = questions_of(ask, self.settings)
         wish = wish_of(ask.tasks, ask.confidence, ask.format)
+        check_format(questions, wish)
         self._log(questions)
         lines = NDJSON in request.headers.get("accept", "")
         if lines and wish.format == "conllu":

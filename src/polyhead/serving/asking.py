@@ -280,6 +280,17 @@ def questions_of(ask: Ask, settings: Settings) -> list[Question]:
     return [check(question, settings, f"texts.{i}") for i, question in asked]
 
 
+def check_format(questions: Sequence[Question], wish: Wish) -> None:
+    """See that texts can be written as they are wanted.
+
+    Raises:
+        RequestError: CoNLL-U is wanted of a pair.
+    """
+    if wish.format == "conllu" and any(question.pair is not None for question in questions):
+        what = "CoNLL-U holds one text split into words, and no pairs."
+        raise RequestError(422, "invalid", what, "Leave format out: pairs are answered in JSON.")
+
+
 def _question(part: Part, number: int | None = None) -> Question:
     where = "" if number is None else f"texts.{number}: "
     if (part.text is None) == (part.words is None):
