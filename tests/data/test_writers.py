@@ -168,7 +168,7 @@ def test_conllu_confidence() -> None:
 @pytest.mark.parametrize(
     ("example", "predicted", "message"),
     [
-        (Example(text="Hello."), {}, "not split into any"),
+        (Example(text="Hello."), {}, "not split into any: 'Hello.'."),
         (Example(words=("a",)), answers(**{"a=b": "x"}), "'a=b' cannot be a key"),
         (Example(words=("a",)), answers(topics=Labels({"x|y", "z"})), "'x|y' holds '|'"),
     ],

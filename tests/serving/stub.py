@@ -33,7 +33,9 @@ class Stub:
         killing: Texts that end the process that gets them.
         failing: Texts on which the model fails.
         broken: Why no further worker can be started; empty if one can.
+        fault: What starting one raises that nobody foresaw.
         gate: If it is set, batches wait for it.
+        loading: If it is set, starting one waits for it.
     """
 
     delay: float = 0.0
@@ -41,7 +43,9 @@ class Stub:
     killing: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
     broken: str = ""
+    fault: Exception | None = None
     gate: asyncio.Event | None = None
+    loading: asyncio.Event | None = None
     started: int = 0
     closed: list[int] = field(default_factory=list)
 
@@ -49,6 +53,10 @@ class Stub:
         """In the place of ``ProcessWorker.start``."""
         if self.broken:
             raise PolyheadError(self.broken, remedy="Mend it.")
+        if self.fault is not None:
+            raise self.fault
+        if self.loading is not None:
+            await self.loading.wait()
         self.started += 1
         return StubWorker(self, self.started)
 

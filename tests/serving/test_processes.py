@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,8 +22,10 @@ import pytest
 import polyhead
 import polyhead.answering.annotator
 import runs
+from polyhead.errors import PolyheadError
 from polyhead.serving.questions import Failure, Question, Wish
-from polyhead.serving.work import answer, look
+from polyhead.serving.work import answer, look, work
+from polyhead.serving.worker import ProcessWorker
 from serving.real import SOURCE, Running, running
 
 pytestmark = [
@@ -211,7 +215,45 @@ def test_what_cannot_be_served_is_told_in_a_line(folder: Path) -> None:
         assert done.returncode == 1 and what in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_stop_ends_a_model_that_cannot_be_started_again(folder: Path) -> None:
+    shutil.copytree(folder / "run" / "model", folder / "gone")
+    with running(folder, "gone", "--grace", "1") as server:
+        shutil.rmtree(folder / "gone")
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(httpx.TimeoutException):
+            httpx.post(f"{server.url}/v1/annotate", json={"text": "a"}, timeout=1)
+        server.wait_for("cannot be started again")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert "Traceback" not in server.log.read_text(encoding="utf-8")
+
+
+def test_a_process_that_is_given_up_while_it_starts_ends() -> None:
+    worker = ProcessWorker()
+    worker.kill()
+    with pytest.raises(PolyheadError, match=r"The process that loads no-such-run ended \(exit status -9\)"):
+        worker._begin("no-such-run", 1)
+
+
+def test_a_process_that_the_system_has_no_room_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(*_: Any) -> Any:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(ProcessWorker, "_begin", begin)
+    with pytest.raises(PolyheadError, match=r"No process can be started for place: .*Cannot allocate memory"):
+        asyncio.run(ProcessWorker.start("place", 1))
+
+
 # --- what the process of a model does, in this one ---
+
+
+@pytest.mark.parametrize("place", ["run", "no-such-run"])
+def test_it_ends_silently_if_its_server_is_gone(folder: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyhead.serving.work._belong_to_the_server", lambda: None)
+    server, own = multiprocessing.Pipe()
+    server.close()
+    work(str(folder / place), None, own)
 
 
 def test_it_finds_the_kinds_of_answers(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from polyhead.serving import asking
 from polyhead.serving.settings import Settings
 from serving.stub import Stub, error_of, service
 
@@ -84,6 +85,8 @@ HOSTILE = [
     (b'{"words": [""]}', 422, "words.0"),
     (b'{"words": "a b"}', 422, "words"),
     (b'{"words": ["a"], "pair": "b"}', 422, "pair"),
+    (b'{"text": "a", "pair": "b", "format": "conllu"}', 422, "CoNLL-U holds one text split into words, and no pairs."),
+    (b'{"texts": ["a", {"text": "a", "pair": "b"}], "format": "conllu"}', 422, "no pairs"),
     (b'{"texts": ["a"], "pair": "b"}', 422, "pair"),
     (b'{"texts": [1]}', 422, "texts.0"),
     (b'{"texts": [{}]}', 422, "texts.0: neither"),
@@ -118,6 +121,48 @@ def test_too_much_of_anything() -> None:
         response = run(one(body, **limits))
         assert (response.status_code, error_of(response)["code"]) == (status, code), body
     assert run(one({"text": "x" * 10}, **limits)).status_code == 200
+
+
+MANY = 20_001
+HEAPS = [
+    ({"texts": [1] * MANY}, "too_many_texts"),
+    ({"words": [1] * MANY}, "text_too_long"),
+    ({"texts": [{"words": [1] * MANY}]}, "text_too_long"),
+    ({"texts": [1] * 9_000}, "invalid"),
+    ({"texts": [{"words": [1] * 900}] * 100}, "invalid"),
+    ({f"key {i}": 1 for i in range(MANY)}, "invalid"),
+    ({"texts": [{f"key {i}": 1 for i in range(MANY)}]}, "invalid"),
+    ({"text": "a", "tasks": [1] * MANY}, "invalid"),
+    ({"text": "a", "tasks": ["pos"] * MANY}, "invalid"),
+    ({"text": "a", "tasks": ["x" * 2**20]}, "invalid"),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), HEAPS, ids=lambda one: repr(one)[:40])
+def test_heaps_of_faults_are_not_kept(body: Any, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take hundreds of bytes, and be told in words, before the first is."""
+    counts = []
+    told = asking._told
+
+    def counted(error: Any) -> Any:
+        counts.append(error.error_count())
+        return told(error)
+
+    monkeypatch.setattr(asking, "_told", counted)
+    response = run(one(body))
+    assert response.status_code == 422 and error_of(response)["code"] == code
+    assert sum(counts) < 8 and len(response.content) < 500
+
+
+def test_long_names_are_told_in_part() -> None:
+    async def ask() -> None:
+        async with service(Stub()) as served:
+            kind = {"Content-Type": "application/x-ndjson"}
+            for path in (f"/v1/stream?tasks={'x' * 9_000}", f"/v1/models/{'x' * 9_000}/stream"):
+                response = await served.ask(b'"a"', path, headers=kind)
+                assert response.status_code in (404, 422) and len(response.content) < 500
+
+    run(ask())
 
 
 def test_a_chunked_body_without_a_length_is_bounded_too() -> None:
@@ -286,6 +331,17 @@ def test_texts_are_logged_only_if_asked_for(log: str, caplog: pytest.LogCaptureF
     assert (secret in said) == (log == "texts")
     assert ("POST /v1/annotate 500" in said) == (log != "none")
     assert "ValueError in x" in said, "the owner is told where a model failed"
+
+
+def test_a_path_forges_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def ask() -> None:
+        async with service(Stub(), log="requests") as served:
+            await served.client.get("/a%00%0aGET%20/b%20200%1b[2J%7f%C2%85%E2%80%A8é")
+
+    with caplog.at_level(logging.INFO):
+        run(ask())
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "polyhead.serving")
+    assert said.startswith("GET /a%00%0AGET%20/b%20200%1B%5B2J%7F%C2%85%E2%80%A8%C3%A9 404 in "), said
 
 
 def test_a_fault_nobody_foresaw_is_told_without_a_traceback(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def test_the_loopback_needs_none(host: str) -> None:
 def test_numbers_out_of_bounds(name: str) -> None:
     with pytest.raises(PolyheadError, match=name):
         Settings(**{name: 0}).check()
+
+
+@pytest.mark.parametrize("name", ["seconds", "drain", "grace", "wait_seconds", "idle_seconds", "header_seconds"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_times_are_finite(name: str, value: float) -> None:
+    with pytest.raises(PolyheadError, match=f"{name} = {value} is no length"):
+        Settings(**{name: value}).check()
 
 
 def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:

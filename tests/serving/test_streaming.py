@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import httpx
+import pytest
 
+from polyhead.serving.asking import read_part
 from serving.stub import Service, Stub, service
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -67,6 +70,46 @@ def test_a_fault_stands_in_its_place_with_its_line() -> None:
             codes = [one["error"]["code"] if "error" in one else one["text"] for one in found]
             assert codes == ["a", "invalid", "text_too_long", "invalid", "failed", "invalid_json", "b"]
             assert [one["error"]["line"] for one in found if "error" in one] == [2, 3, 4, 5, 6]
+
+    run(go())
+
+
+def test_empty_lines_are_counted() -> None:
+    async def go() -> None:
+        async with service(Stub(failing={"bad"}), text_characters=10) as served:
+            for body, numbers in (
+                (b'"a"\n\n[1]\n \n\r\n"bad"\n', [3, 6]),
+                (b"\n\n[1]", [3]),
+                (b'\n"a"\n\n"' + b"x" * 1_000, [4]),
+            ):
+                for size in (1, len(body)):
+                    pieces = (body[start : start + size] for start in range(0, len(body), size))
+                    found = lines(await stream(served, aiter_of(pieces)))
+                    assert [one["error"]["line"] for one in found if "error" in one] == numbers, body
+
+    run(go())
+
+
+async def aiter_of(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def test_long_lines_are_read_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def read(*given: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read_part(*given)
+
+    monkeypatch.setattr("polyhead.serving.streaming.read_part", read)
+
+    async def go() -> None:
+        async with service(Stub()) as served:
+            found = lines(await stream(served, b'"a"'))
+            assert found[0]["text"] == "a" and threads == [True]
+            (fault,) = lines(await stream(served, json.dumps({"words": [1] * 200_000}).encode()))
+            assert fault["error"]["code"] == "text_too_long" and threads == [True, False]
 
     run(go())
 

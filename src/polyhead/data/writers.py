@@ -86,7 +86,7 @@ def write_conllu(
     """
     if not example.words:
         raise PolyheadError(
-            f"CoNLL-U holds words, and this text is not split into any: {example!r}",
+            f"CoNLL-U holds words, and this text is not split into any: {(example.text or '')[:60]!r}.",
             remedy="Split it into words first, or write JSONL.",
             file=example.file,
             line=example.line,
@@ -208,7 +208,7 @@ def write_columns(
     """
     if not example.words:
         raise PolyheadError(
-            f"a column file holds words, and this text is not split into any: {example!r}",
+            f"A column file holds words, and this text is not split into any: {(example.text or '')[:60]!r}.",
             remedy="Split it into words first, or write JSONL.",
             file=example.file,
             line=example.line,

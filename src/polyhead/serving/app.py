@@ -16,7 +16,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive
 
 from polyhead.errors import PolyheadError
-from polyhead.serving.asking import Ask, check_encoding, check_type, questions_of, read_ask, read_body, wish_of
+from polyhead.serving.asking import (
+    Ask,
+    check_encoding,
+    check_format,
+    check_type,
+    questions_of,
+    read_ask,
+    read_body,
+    wish_of,
+)
 from polyhead.serving.assets import asset, page_of
 from polyhead.serving.faults import RequestError, failed, plain
 from polyhead.serving.guard import Guard, Keys, to_response, unauthorised
@@ -81,9 +90,10 @@ class Service:
     async def annotate(self, request: Request, model: Model) -> Response:
         """Answer the texts of a body."""
         check_type(request.headers, "application/json")
-        ask = await read_ask(await read_body(request.receive, request.headers, self.settings))
+        ask = await read_ask(await read_body(request.receive, request.headers, self.settings), self.settings)
         questions = questions_of(ask, self.settings)
         wish = wish_of(ask.tasks, ask.confidence, ask.format)
+        check_format(questions, wish)
         self._log(questions)
         lines = NDJSON in request.headers.get("accept", "")
         if lines and wish.format == "conllu":
@@ -92,9 +102,8 @@ class Service:
             model.let_in(wish, ())  # is there room?
             return Lines(model, wish, at_once(questions), self.settings, unread=False)
         ticket = model.let_in(wish, questions)
-        version = model.version
         await self._wait(ticket, model, request.receive)
-        return _answered(model.name, version, wish, ticket, single=ask.texts is None)
+        return _answered(model, wish, ticket, single=ask.texts is None)
 
     async def stream(self, request: Request, model: Model, wish: Wish) -> Response:
         """Answer the lines of a body as they come."""
@@ -141,7 +150,7 @@ class Service:
         return describe(model)
 
 
-def _answered(name: str, version: int, wish: Wish, ticket: Ticket, *, single: bool) -> Response:
+def _answered(model: Model, wish: Wish, ticket: Ticket, *, single: bool) -> Response:
     """The answers of a request; what failed stands in its place, but if it is all that was asked."""
     headers = {"Cache-Control": "no-store"}
     faults = [failed(answer) for answer in ticket.answers if isinstance(answer, Failure)]
@@ -150,7 +159,8 @@ def _answered(name: str, version: int, wish: Wish, ticket: Ticket, *, single: bo
     answers = [failed(one).to_bytes() if isinstance(one, Failure) else one or b"" for one in ticket.answers]
     if wish.format == "conllu":
         return Response(b"".join(answers), headers=headers, media_type="text/plain; charset=utf-8")
-    head = json.dumps({"model": name, "version": version})[:-1].encode()
+    version = model.version if ticket.version is None else ticket.version
+    head = json.dumps({"model": model.name, "version": version})[:-1].encode()
     body = b"".join([head, b', "answers": [', b", ".join(answers), b"]}"])
     return Response(body, headers=headers, media_type="application/json")
 

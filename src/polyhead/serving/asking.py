@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from starlette.requests import ClientDisconnect
@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from polyhead.data.values import load_json
 from polyhead.errors import nearest
-from polyhead.serving.faults import RequestError
+from polyhead.serving.faults import SHOWN, RequestError
 from polyhead.serving.questions import Question, Wish
 from polyhead.serving.settings import Settings
 
@@ -25,9 +25,20 @@ EXCESS = 4
 EXCESS_SECONDS = 2.0
 """How long, if the client says beforehand that it is."""
 
+TASKS = 1_000
+"""The most tasks that a request may name."""
+
+TASK_CHARACTERS = 200
+"""The most characters of the name of one."""
+
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
-Words = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1)]
+# Lists fail at their first fault: pydantic otherwise keeps one for each element, hundreds of bytes for two of the body.
+Words = Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Field(min_length=1, fail_fast=True)]
+Tasks = Annotated[
+    list[Annotated[str, StringConstraints(max_length=TASK_CHARACTERS)]],
+    Field(min_length=1, max_length=TASKS, fail_fast=True),
+]
 
 
 class Part(BaseModel):
@@ -55,10 +66,10 @@ class Ask(BaseModel):
     text: str | None = Field(None, description="A raw text.")
     pair: str | None = Field(None, description="The second text, for heads about pairs of texts.")
     words: Words | None = Field(None, description="The words of one sentence, split already.")
-    texts: list[str | Part] | None = Field(None, description="Several: strings, or objects with `text` or `words`.")
-    tasks: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="The tasks that answer; by default all."
+    texts: Annotated[list[str | Part], Field(fail_fast=True)] | None = Field(
+        None, description="Several: strings, or objects with `text` or `words`."
     )
+    tasks: Tasks | None = Field(None, description="The tasks that answer; by default all.")
     confidence: bool = Field(False, description="Whether to say how sure each answer is.")
     format: Literal["json", "conllu"] = Field("json", description="JSON, or CoNLL-U as plain text.")
 
@@ -156,19 +167,20 @@ def too_large(settings: Settings) -> RequestError:
 # --- values ---
 
 
-async def read_ask(body: bytes) -> Ask:
+async def read_ask(body: bytes, settings: Settings) -> Ask:
     """What a body asks.
 
     Raises:
-        RequestError: It is no JSON, or not of this form.
+        RequestError: It is no JSON, not of this form, or holds too many texts or words.
     """
-    return await asyncio.to_thread(_ask, body) if len(body) > LARGE else _ask(body)
+    return await asyncio.to_thread(_ask, body, settings) if len(body) > LARGE else _ask(body, settings)
 
 
-def _ask(body: bytes) -> Ask:
+def _ask(body: bytes, settings: Settings) -> Ask:
     value = read_value(body)
     if not isinstance(value, dict):
         raise RequestError(422, "invalid", "The body is no object.", 'As in {"text": "..."}')
+    _check_counts(value, Ask, settings)
     try:
         return Ask.model_validate(value)
     except ValidationError as error:
@@ -191,35 +203,56 @@ def read_value(body: bytes) -> object:
         raise RequestError(400, "invalid_json", f"{what[:200]}.", remedy[:200] or "Send JSON in UTF-8.") from None
 
 
-def read_part(body: bytes) -> Question:
+def _check_counts(value: Mapping[str, Any], form: type[BaseModel], settings: Settings, where: str = "") -> None:
+    """See that an object has the keys of its form alone, and few enough texts and words, before pydantic looks at each.
+
+    Raises:
+        RequestError: It has not.
+    """
+    for key in value:
+        if key not in form.model_fields:
+            what = f"There is no key {(where + key)[:SHOWN]!r}."
+            raise RequestError(422, "invalid", what, nearest(key[:SHOWN], form.model_fields))
+    words, texts = value.get("words"), value.get("texts")
+    if isinstance(words, list) and len(words) > settings.words:
+        what = f"{where.rstrip('.') or 'the text'} has {len(words):,} words, and at most {settings.words:,} are taken"
+        raise _too_long(f"{what} as one sentence.", "Send its sentences as texts of their own.")
+    if isinstance(texts, list):
+        if len(texts) > settings.texts:
+            what = f"There are {len(texts):,} texts, and at most {settings.texts:,} are taken at once."
+            raise RequestError(422, "too_many_texts", what, "Send them as a stream, or in parts.")
+        for number, one in enumerate(texts):
+            if isinstance(one, dict):
+                _check_counts(one, Part, settings, f"texts.{number}.")
+
+
+def read_part(body: bytes, settings: Settings) -> Question:
     """A line of a stream: a string, or an object with ``text`` or ``words``.
 
     Raises:
-        RequestError: It is none of these.
+        RequestError: It is none of these, or too long.
     """
     value = read_value(body)
     if isinstance(value, str):
-        return Question(text=value)
+        return check(Question(text=value), settings)
     if not isinstance(value, dict):
         raise RequestError(422, "invalid", "This is neither a string nor an object.", 'As in "..." or {"text": "..."}')
+    _check_counts(value, Part, settings)
     try:
         part = Part.model_validate(value)
     except ValidationError as error:
         raise _told(error) from None
-    return _question(part)
+    return check(_question(part), settings)
 
 
 def _told(error: ValidationError) -> RequestError:
     """The first fault that pydantic found, in words."""
-    found = error.errors(include_url=False, include_context=False)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
     deepest = max(found, key=lambda one: len(one["loc"]))  # of the kinds that a text may be the one that was meant
     kinds = {"str", "Part"}
     place = ".".join(str(part) for part in deepest["loc"] if part not in kinds)
-    if deepest["type"] == "extra_forbidden":
-        known = Part.model_fields if "Part" in deepest["loc"] or error.title == "Part" else Ask.model_fields
-        return RequestError(422, "invalid", f"There is no key {place[:80]!r}.", nearest(str(deepest["loc"][-1]), known))
     message = deepest["msg"][:1].lower() + deepest["msg"][1:]
-    return RequestError(422, "invalid", f"{place[:80] or 'body'}: {message[:200]}.", "See /docs for its form.")
+    return RequestError(422, "invalid", f"{place[:SHOWN] or 'body'}: {message[:200]}.", "See /docs for its form.")
 
 
 # --- questions ---
@@ -229,7 +262,7 @@ def questions_of(ask: Ask, settings: Settings) -> list[Question]:
     """The texts of a request.
 
     Raises:
-        RequestError: None or several ways to give texts are used, or there is too much of something.
+        RequestError: None or several ways to give texts are used, or a text is too long.
     """
     given = [name for name in ("text", "words", "texts") if getattr(ask, name) is not None]
     if len(given) != 1:
@@ -241,13 +274,21 @@ def questions_of(ask: Ask, settings: Settings) -> list[Question]:
     if ask.pair is not None:
         remedy = 'As in {"texts": [{"text": "...", "pair": "..."}]}'
         raise RequestError(422, "invalid", "pair stands beside texts.", remedy)
-    if len(ask.texts) > settings.texts:
-        what = f"There are {len(ask.texts):,} texts, and at most {settings.texts:,} are taken at once."
-        raise RequestError(422, "too_many_texts", what, "Send them as a stream, or in parts.")
     asked = enumerate(
         Question(text=one) if isinstance(one, str) else _question(one, i) for i, one in enumerate(ask.texts)
     )
     return [check(question, settings, f"texts.{i}") for i, question in asked]
+
+
+def check_format(questions: Sequence[Question], wish: Wish) -> None:
+    """See that texts can be written as they are wanted.
+
+    Raises:
+        RequestError: CoNLL-U is wanted of a pair.
+    """
+    if wish.format == "conllu" and any(question.pair is not None for question in questions):
+        what = "CoNLL-U holds one text split into words, and no pairs."
+        raise RequestError(422, "invalid", what, "Leave format out: pairs are answered in JSON.")
 
 
 def _question(part: Part, number: int | None = None) -> Question:
@@ -272,9 +313,6 @@ def check(question: Question, settings: Settings, where: str = "the text") -> Qu
     if longest > settings.text_characters:
         what = f"{where} has {longest:,} characters, and at most {settings.text_characters:,} are taken."
         raise _too_long(what, "Send it in parts, such as its paragraphs.")
-    if question.words is not None and len(question.words) > settings.words:
-        what = f"{where} has {len(question.words):,} words, and at most {settings.words:,} are taken as one sentence."
-        raise _too_long(what, "Send its sentences as texts of their own.")
     return question
 
 

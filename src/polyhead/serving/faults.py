@@ -8,6 +8,9 @@ from http import HTTPStatus
 
 from polyhead.serving.questions import Failure
 
+SHOWN = 80
+"""How many characters are told back of a client's own name for something: they are its own, and may be millions."""
+
 
 class RequestError(Exception):
     """A request that is not answered.

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -125,8 +126,8 @@ class Guard:
         self.metrics.requests.labels(route, method, str(status or 499)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         if self.settings.log != "none":
-            path = scope["path"].encode("ascii", "backslashreplace").decode()
-            logger.info("%s %s %d in %.0f ms", scope["method"], path[:200], status or 499, seconds * 1000)
+            path = quote(scope["path"][:200], errors="replace")  # no path may look like a line, or a field, of the log
+            logger.info("%s %s %d in %.0f ms", scope["method"], path, status or 499, seconds * 1000)
 
 
 def _host_of(header: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from polyhead.errors import PolyheadError, nearest
-from polyhead.serving.faults import RequestError, busy
+from polyhead.serving.faults import SHOWN, RequestError, busy
 from polyhead.serving.metrics import Metrics
 from polyhead.serving.questions import Answer, Failure, Head, Question, Wish
 from polyhead.serving.settings import Settings
@@ -63,11 +63,13 @@ class Model:
         self._turn, self._start = turn, start
         self._alive = asyncio.Event()
         self._loading = asyncio.Lock()
-        self._asking = False
+        self._asked: Worker | None = None  # who has a batch
         self._together = 0  # requests in the last batch
         self._rate = 10_000.0  # characters a second
         self._run: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._ended = False
+        self._coming: set[asyncio.Task[None]] = set()  # processes that are started
+        self._going: set[asyncio.Task[None]] = set()  # and those that others have replaced
 
     @property
     def ready(self) -> bool:
@@ -91,9 +93,9 @@ class Model:
     async def _load(self) -> None:
         try:
             worker = await self._start(self.place, self.settings.threads)
-        except PolyheadError as error:
+        except Exception as error:
             self.metrics.loads.labels(self.name, "failed").inc()
-            self.error = str(error)
+            self.error = str(error) or type(error).__name__
             raise
         self.worker = worker
         self.version += 1
@@ -105,26 +107,30 @@ class Model:
         """Load what now is at its place beside the present version, and go over to it between two batches.
 
         Raises:
-            PolyheadError: It cannot be loaded; the present version goes on.
+            PolyheadError: It cannot be loaded, and the present version goes on; or the server stops.
         """
+        if self._ended:
+            raise PolyheadError(f"{self.name} is not loaded anew: the server stops.", remedy="Start it again.")
+        await _started(self._renew(), self._coming)
+
+    async def _renew(self) -> None:
         async with self._loading:
             before = self.worker
             await self._load()
-            closing = asyncio.create_task(before.close())  # after the batch that it may be at
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            _started(before.close(), self._going)  # after the batch that it may be at
 
     async def end(self) -> None:
-        """End its process."""
+        """End its process, and those that are started to take its place: they may take long, or never come."""
+        self._ended = True
+        tasks = [*self._coming, self._run] if self._run is not None else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._asked is not None:  # whoever waited for it is gone
+            self._asked.kill()
+        await asyncio.gather(*self._going, return_exceptions=True)
         if self._run is not None:
-            self._run.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._run
-            if self._asking:  # whoever waited for it is gone
-                self.worker.kill()
             await self.worker.close()
-        for closing in list(self._closing):
-            await closing
 
     # --- requests ---
 
@@ -142,7 +148,8 @@ class Model:
         known = [head.task for head in self.heads]
         for task in wish.tasks or ():
             if task not in known:
-                raise RequestError(422, "unknown_task", f"The model has no task {task!r}.", nearest(task, known))
+                shown = task[:SHOWN]  # beyond that a search for the nearest would hold up the event loop
+                raise RequestError(422, "unknown_task", f"The model has no task {shown!r}.", nearest(shown, known))
         if not admitted and not self.ready and self.error:  # else it is there again in seconds
             self.metrics.rejected.labels("restarting").inc()
             raise busy("The model cannot be started again at present.", 5, "restarting")
@@ -182,7 +189,7 @@ class Model:
 
     async def _answer(self, batch: Sequence[Asked]) -> list[Asked]:
         """Answer a batch; returns what must be asked again because the process died."""
-        worker = self.worker
+        worker, version = self.worker, self.version
         now = time.monotonic()
         tickets = {id(asked.ticket): asked.ticket for asked in batch}
         for ticket in tickets.values():
@@ -190,16 +197,20 @@ class Model:
         self._together = len(tickets)
         groups, places = groups_of([(asked.ticket.wish, asked.question) for asked in batch])
         try:
-            self._asking = True  # and still so if this is cancelled
+            self._asked = worker  # and still so if this is cancelled
             async with asyncio.timeout(self.settings.seconds):
                 answers = await worker.ask(groups)
-            self._asking = False
+            self._asked = None
+            if [len(one) for one in answers] != [len(questions) for _, questions in groups]:
+                raise ValueError("an answer for each question was expected")
         except (WorkerEndedError, TimeoutError) as error:
             await self._replace(worker, late=isinstance(error, TimeoutError))
             return self._deaths(batch)
         except Exception as error:  # whatever it is, the next batch must go on
             logger.error("a batch of %s failed: %s", self.name, type(error).__name__)
             answers = [[Failure(False, "The model failed on this text.")] * len(questions) for _, questions in groups]
+        for ticket in tickets.values():
+            ticket.version = version
         self._count(batch, time.monotonic() - now)
         for asked, (group, place) in zip(batch, places, strict=True):
             self._put(asked, answers[group][place])
@@ -242,9 +253,7 @@ class Model:
         self._alive.clear()
         self.metrics.deaths.labels(self.name).inc()
         logger.error("the process of %s %s; it is started again", self.name, "took too long" if late else "ended")
-        closing = asyncio.create_task(self._revive(dead))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        _started(self._revive(dead), self._coming)
 
     async def _revive(self, dead: Worker) -> None:
         await dead.close()
@@ -255,9 +264,17 @@ class Model:
                 tries += 1
                 try:
                     await self._load()
-                except PolyheadError as error:
+                except Exception as error:  # whatever it is, the system may have room for it later
                     logger.error("%s cannot be started again: %s", self.name, error)
             self._alive.set()
+
+
+def _started(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
+    """A task that is one of some until it is done."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
 
 
 class Models:
@@ -288,7 +305,8 @@ class Models:
             RequestError: There is none of this name.
         """
         if name not in self._models:
-            raise RequestError(404, "unknown_model", f"There is no model {name!r}.", nearest(name, self._models))
+            shown = name[:SHOWN]
+            raise RequestError(404, "unknown_model", f"There is no model {shown!r}.", nearest(shown, self._models))
         return self._models[name]
 
     @property
@@ -315,7 +333,7 @@ class Models:
         for model in self:
             try:
                 await model.reload()
-            except PolyheadError as error:
+            except Exception as error:  # the others are loaded nevertheless
                 logger.error("%s was not loaded anew, and goes on as it is: %s", model.name, error)
             else:
                 logger.warning("%s is now at version %d", model.name, model.version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -96,6 +97,8 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("port", "wait_seconds", "grace", "drain") else 1e-3
+            if isinstance(value, float) and not math.isfinite(value):
+                raise PolyheadError(f"{field.name} = {value} is no length of time.", remedy="Take a number of seconds.")
             if isinstance(value, int | float) and value < least:
                 what = f"{field.name} = {value} is too small."
                 raise PolyheadError(what, remedy="Leave it out, or take a larger number.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from polyhead.serving.asking import check, chunks, read_part
+from polyhead.serving.asking import LARGE, chunks, read_part
 from polyhead.serving.faults import RequestError, failed, plain
 from polyhead.serving.models import Model
 from polyhead.serving.questions import Failure, Question, Wish
@@ -28,23 +29,25 @@ ESCAPED = 32
 AHEAD = 2
 """How many such parts wait for a reader, beside the one that is written."""
 
+Numbered: TypeAlias = tuple[int, Question | RequestError]
+"""A line, from 1, and its question or what is wrong with it."""
+
 
 @dataclass(slots=True)
 class Lot:
-    """Some lines of a stream: the faults of those that cannot be read, by their place, and a ticket for the others."""
+    """Some lines of a stream: the faults of those that cannot be read, by their line, and a ticket for the others."""
 
-    first: int
+    numbers: Sequence[int]
     faults: dict[int, RequestError]
     ticket: Ticket
-    length: int
 
     def lines(self) -> bytes:
         """The answers, one on each line."""
         out, answers = [], iter(self.ticket.answers)
-        for place in range(self.length):
-            answer = self.faults[place] if place in self.faults else next(answers)
+        for number in self.numbers:
+            answer = self.faults[number] if number in self.faults else next(answers)
             if isinstance(answer, Failure):
-                answer = failed(answer, self.first + place)
+                answer = failed(answer, number)
             out.append(answer.to_bytes() if isinstance(answer, RequestError) else answer or plain(500).to_bytes())
         return b"\n".join([*out, b""])
 
@@ -55,7 +58,7 @@ class Lines(Response):
     Args:
         model: Which answers.
         wish: How.
-        source: The questions, or what is wrong with a line in its place, in lots as they come.
+        source: The questions with their lines, or what is wrong with a line in its place, in lots as they come.
         settings: How long a client may keep silent, or not read.
         unread: Whether the questions are still to be read from the body, where the client's end is noticed, too.
     """
@@ -64,7 +67,7 @@ class Lines(Response):
         self,
         model: Model,
         wish: Wish,
-        source: AsyncIterator[Sequence[Question | RequestError]],
+        source: AsyncIterator[Sequence[Numbered]],
         settings: Settings,
         *,
         unread: bool,
@@ -105,15 +108,11 @@ class Lines(Response):
             scope.get("extensions", {}).get("polyhead.abort", lambda: None)()
 
     async def _read(self, receive: Receive) -> None:
-        number = 1
         try:
             async for some in self.source:
                 for start in range(0, len(some), PART):
-                    part = some[start : start + PART]
-                    await self.lots.put(self._lot(part, number))
-                    number += len(part)
+                    await self.lots.put(self._lot(some[start : start + PART]))
         except RequestError as fault:
-            fault.line = number
             await self.lots.put(fault)
         except ClientDisconnect:
             return
@@ -121,14 +120,19 @@ class Lines(Response):
         if self.unread:
             await disconnected(receive)
 
-    def _lot(self, part: Sequence[Question | RequestError], number: int) -> Lot:
-        faults = {place: one for place, one in enumerate(part) if isinstance(one, RequestError)}
-        for place, fault in faults.items():
-            fault.line = number + place
-        questions = [one for one in part if isinstance(one, Question)]
-        ticket = self.model.let_in(self.wish, questions, admitted=True)
+    def _lot(self, part: Sequence[Numbered]) -> Lot:
+        faults = {number: one for number, one in part if isinstance(one, RequestError)}
+        for number, fault in faults.items():
+            fault.line = number
+        questions = [one for _, one in part if isinstance(one, Question)]
+        numbers = [number for number, _ in part]
+        try:
+            ticket = self.model.let_in(self.wish, questions, admitted=True)
+        except RequestError as fault:  # a new version has no such task
+            fault.line = numbers[0]
+            raise
         self.open.add(ticket)
-        return Lot(number, faults, ticket, len(part))
+        return Lot(numbers, faults, ticket)
 
     async def _answered(self, lot: Lot) -> bytes:
         try:
@@ -149,36 +153,51 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def lines_of(receive: Receive, settings: Settings) -> AsyncIterator[Sequence[Question | RequestError]]:
-    """The questions on the lines of a body, as they come; empty lines are left out.
+async def lines_of(receive: Receive, settings: Settings) -> AsyncIterator[Sequence[Numbered]]:
+    """The questions on the lines of a body, as they come; empty lines are counted and left out.
 
     Raises:
         RequestError: A line is too long, or the client too slow.
         ClientDisconnect: The client went away.
     """
     rest = bytearray()
+    number = 1
     longest = min(settings.body_bytes, ESCAPED * settings.text_characters)
-    async for chunk in chunks(receive, settings, 0):
-        head, end, tail = chunk.rpartition(b"\n")
-        if end:
-            lines = (bytes(rest) + head).split(b"\n")
-            yield [_line(line, settings) for line in lines if line.strip()]
-            rest = bytearray(tail)
-        else:
-            rest += chunk
-        if len(rest) > longest:
-            raise RequestError(413, "too_large", f"A line has more than {longest:,} bytes.", "Send shorter texts.")
-    if rest.strip():
-        yield [_line(bytes(rest), settings)]
+    try:
+        async for chunk in chunks(receive, settings, 0):
+            head, end, tail = chunk.rpartition(b"\n")
+            if end:
+                whole = bytes(rest) + head
+                yield await _read_lines(whole, number, settings)
+                number += whole.count(b"\n") + 1
+                rest = bytearray(tail)
+            else:
+                rest += chunk
+            if len(rest) > longest:
+                raise RequestError(413, "too_large", f"A line has more than {longest:,} bytes.", "Send shorter texts.")
+    except RequestError as fault:
+        fault.line = number
+        raise
+    yield await _read_lines(bytes(rest), number, settings)
+
+
+async def _read_lines(lines: bytes, first: int, settings: Settings) -> list[Numbered]:
+    """The lines that are not empty; many or long ones are read beside the event loop."""
+    large = len(lines) > LARGE
+    return await asyncio.to_thread(_numbered, lines, first, settings) if large else _numbered(lines, first, settings)
+
+
+def _numbered(lines: bytes, first: int, settings: Settings) -> list[Numbered]:
+    return [(number, _line(line, settings)) for number, line in enumerate(lines.split(b"\n"), first) if line.strip()]
 
 
 def _line(line: bytes, settings: Settings) -> Question | RequestError:
     try:
-        return check(read_part(line), settings)
+        return read_part(line, settings)
     except RequestError as fault:
         return fault
 
 
-async def at_once(questions: Sequence[Question]) -> AsyncIterator[Sequence[Question | RequestError]]:
+async def at_once(questions: Sequence[Question]) -> AsyncIterator[Sequence[Numbered]]:
     """Questions that are all there."""
-    yield questions
+    yield list(enumerate(questions, 1))

@@ -26,6 +26,7 @@ class Ticket:
         since: When it came, by the monotonic clock.
         waiting: The questions that are in no batch yet, with their places.
         dropped: Whether nobody wants the answers any more.
+        version: Of the model, as it was when it answered the last of them; ``None`` if it answered none.
     """
 
     wish: Wish
@@ -35,6 +36,7 @@ class Ticket:
     since: float
     waiting: deque[tuple[int, Question]] = field(default_factory=deque)
     dropped: bool = False
+    version: int | None = None
 
     @classmethod
     def of(cls, wish: Wish, questions: Sequence[Question]) -> Ticket:

@@ -51,6 +51,14 @@ def work(place: str, threads: int | None, connection: Connection) -> None:
     _belong_to_the_server()
     if threads is not None:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    with suppress(EOFError, OSError):  # the server is gone, perhaps while the model was loaded
+        annotator = _begin(place, connection)
+        while annotator is not None and (groups := connection.recv()) is not None:
+            connection.send([answer(annotator, wish, questions) for wish, questions in groups])
+
+
+def _begin(place: str, connection: Connection) -> Annotator | None:
+    """The model, if it can be loaded; the server is told either way."""
     try:
         annotator = _load(place)
         heads = look(annotator)
@@ -58,14 +66,12 @@ def work(place: str, threads: int | None, connection: Connection) -> None:
         connection.send(
             ("failed", {"what": error.what, "remedy": error.remedy, "file": error.file, "line": error.line})
         )
-        return
+        return None
     except Exception as error:
         connection.send(("failed", {"what": f"The model cannot be loaded: {type(error).__name__}: {error}."}))
-        return
+        return None
     connection.send(("ready", heads))
-    with suppress(EOFError, OSError):  # the server is gone
-        while (groups := connection.recv()) is not None:
-            connection.send([answer(annotator, wish, questions) for wish, questions in groups])
+    return annotator
 
 
 def _belong_to_the_server() -> None:

@@ -59,6 +59,7 @@ class ProcessWorker:
         self.pid: int | None = None
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
+        self._killed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="polyhead-model")
 
     @classmethod
@@ -75,10 +76,14 @@ class ProcessWorker:
         worker = cls()
         try:
             worker.heads = await worker._in_thread(worker._begin, place, threads)
-        except BaseException:
+        except BaseException as error:
             worker.kill()
             worker._thread.shutdown(wait=False)
-            raise
+            if isinstance(error, PolyheadError) or not isinstance(error, Exception):
+                raise
+            what = f"No process can be started for {place}: {type(error).__name__}: {error}."
+            remedy = "See that the system has memory, processes and open files left."
+            raise PolyheadError(what, remedy=remedy) from error
         return worker
 
     async def _in_thread(self, call: Any, *given: Any) -> Any:
@@ -93,6 +98,8 @@ class ProcessWorker:
         self._process.start()
         theirs.close()
         self.pid = self._process.pid
+        if self._killed:  # by who did not see it yet
+            self._process.kill()
         try:
             said, found = self._connection.recv()
         except (EOFError, OSError):
@@ -120,6 +127,7 @@ class ProcessWorker:
 
     def kill(self) -> None:
         """End at once."""
+        self._killed = True
         if self._process is not None and self._process.is_alive():
             self._process.kill()
 
