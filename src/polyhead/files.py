@@ -19,6 +19,7 @@ from polyhead.errors import PolyheadError, is_refusal, refused
 UNFINISHED = ".unfinished"
 """The ending of a file or folder that is still being written."""
 
+_MOST_BYTES = 200  # Of a name that is written out in that of its draft.
 
 CACHE = "POLYHEAD_CACHE"
 """The environment variable that says where what can be computed again is kept."""
@@ -52,7 +53,7 @@ def whole(path: Path) -> Iterator[Path]:
     if not path.name:
         raise PolyheadError(f"{str(path)!r} is no name for a file.", remedy="Give a file, not a folder.")
     place = real(path)
-    draft = place.with_name(f"{place.name}.{os.getpid()}{UNFINISHED}")
+    draft = place.with_name(f"{_short(place.name)}.{os.getpid()}{UNFINISHED}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         yield draft
@@ -65,6 +66,12 @@ def whole(path: Path) -> Iterator[Path]:
         if not is_refusal(error):
             raise
         raise refused(error, path, "Cannot write") from error
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for an ending: most file systems take 255 bytes."""
+    whole_name = os.fsencode(name)
+    return name if len(whole_name) <= _MOST_BYTES else hashlib.sha256(whole_name).hexdigest()
 
 
 def possible(path: str) -> str:

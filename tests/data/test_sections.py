@@ -16,6 +16,9 @@ from polyhead.data.sections import BY_BYTES, Section, SectionReader, cut
 from polyhead.data.text import Notes
 from polyhead.errors import PolyheadError
 
+BLANKS = ("", "\u00a0", "\u0085", "\u2028", "\x1c")
+"""What a line may hold that is empty to the readers."""
+
 TEXTS = [f"text {'längere ' * (i % 4)}{i}" for i in range(23)]
 
 
@@ -28,7 +31,10 @@ def write(folder: Path, format_: str) -> Path:
         content = "".join(json.dumps({"text": text, "id": i}) + "\n" * (1 + i % 2) for i, text in enumerate(TEXTS))
     elif format_ == "conllu":
         words = "".join(f"{n}\t{word}\t_\t_\t_\t_\t_\t_\t_\t_\n" for n, word in enumerate(("A", "b", "c"), 1))
-        blocks = [f"# sent_id = {i}\n1-2\tAb\t_\t_\t_\t_\t_\t_\t_\t_\n{words}\n" + "\n" * (i % 3) for i in range(23)]
+        blocks = [
+            f"# sent_id = {i}\n1-2\tAb\t_\t_\t_\t_\t_\t_\t_\t_\n{words}{BLANKS[i % 5]}\n" + "\n" * (i % 3)
+            for i in range(23)
+        ]
         content = "".join(blocks).rstrip("\n")
     elif format_ == "columns":
         content = "\n\n".join(f"A\tO\n{i}\tB-X" for i in range(23))

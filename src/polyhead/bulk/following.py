@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from polyhead.annotate import spec_for
 from polyhead.answering.annotator import Annotator
-from polyhead.bulk.folder import Answers
+from polyhead.bulk.folder import Answers, is_there
 from polyhead.bulk.inputs import Input
 from polyhead.bulk.jobs import How, Job, Outcome, parts_of
+from polyhead.bulk.work import changed, digest, failed, stamp
 from polyhead.data.text import Notes
 from polyhead.errors import PolyheadError
 
@@ -84,15 +86,28 @@ class Following:
         """What is to be done first; files whose parts are all there are joined at once."""
         jobs: list[Job] = []
         for one in self.inputs.values():
-            if self.answers.place(one.name).exists():
-                self.answers.clear(one.name)
-                self.summary.done += 1
-                self.summary.before += 1
+            if is_there(self.answers.place(one.name)):
+                self._before(one)
                 continue
             self.summary.size += one.size
-            jobs += self._of(one, self._job(one, annotator, how))
+            try:
+                jobs += self._of(one, self._job(one, annotator, how))
+            except PolyheadError as error:  # some files are looked into for how to read them
+                self.summary.failed[one.name] = str(error)
+                self.summary.read += one.size
+                self.answers.clear(one.name)
+        self._clear_spoilt()
         self.watch(self.summary)
         return jobs
+
+    def _before(self, one: Input) -> None:
+        """Count a file whose answers are there."""
+        self.answers.clear(one.name)
+        self.summary.done += 1
+        self.summary.before += 1
+        if not self.answers.inputs[one.name].get("sha256"):  # the call was killed before it could note it
+            with suppress(PolyheadError):  # then it is not known again once it is touched
+                self.answers.learn(one.name, sha256=digest(one.path))
 
     def _job(self, one: Input, annotator: Annotator, how: How) -> Job:
         """The job that would answer for all of a file."""
@@ -111,7 +126,7 @@ class Following:
         texts = sum(section.count for section in sections)
         answered = texts - sum(part.section.count for part in parts if part.section is not None)
         self.summary.read += one.size * answered / max(texts, 1)
-        self._join(one.name, job.target)
+        self._join(job)
         return parts
 
     def follow(self, outcomes: Iterable[Outcome]) -> None:
@@ -131,6 +146,9 @@ class Following:
             else:
                 self._answered(outcome)
             self.watch(self.summary)
+        self._clear_spoilt()
+
+    def _clear_spoilt(self) -> None:
         for name in self.spoilt:  # they are to be mended, and then cut anew
             self.answers.clear(name)
 
@@ -146,9 +164,10 @@ class Following:
     def _cut(self, outcome: Outcome) -> None:
         name = outcome.job.name
         if len(outcome.sections) > 1:
+            self.answers.learn(name, size=outcome.size, modified=outcome.modified)
             self.answers.cut(name, outcome.sections, outcome.sha256)
             self.left[name] = set(self.answers.missing(name, outcome.job.target))
-            self._join(name, outcome.job.target)
+            self._join(outcome.job)
 
     def _answered(self, outcome: Outcome) -> None:
         job, summary = outcome.job, self.summary
@@ -157,19 +176,47 @@ class Following:
         if job.section is None:
             summary.read += self.inputs[job.name].size
             summary.done += 1
-            self.answers.learn(job.name, sha256=outcome.sha256, texts=outcome.texts)
+            read = {"size": outcome.size, "modified": outcome.modified}
+            self.answers.learn(job.name, sha256=outcome.sha256, texts=outcome.texts, **read)
             return
         texts = sum(section.count for section in self.answers.sections(job.name))
         summary.read += self.inputs[job.name].size * job.section.count / max(texts, job.section.count)
         if job.name in self.left:
             self.left[job.name].discard(job.number)
-            self._join(job.name, job.target)
+            self._join(job)
 
-    def _join(self, name: str, target: str) -> None:
-        """Make a file's answers whole, if none is missing."""
+    def _join(self, job: Job) -> None:
+        """Make a file's answers whole, if none is missing, and if it is still what was cut.
+
+        Raises:
+            PolyheadError: Answers cannot be written.
+        """
+        name = job.name
         if self.left[name] or name in self.summary.failed:
             return
         texts = sum(section.count for section in self.answers.sections(name))
-        self.answers.join(name, target)
-        self.answers.learn(name, texts=texts)
+        try:
+            read = self._as_cut(self.inputs[name])
+            self.answers.join(name, job.target)
+        except PolyheadError as error:
+            outcome = failed(replace(job, cut=False, section=None), error)
+            if outcome.fatal:
+                raise
+            self.summary.failed[name] = outcome.error or ""
+            self.spoilt.add(name)
+            return
+        self.answers.learn(name, texts=texts, **read)
         self.summary.done += 1
+
+    def _as_cut(self, one: Input) -> dict[str, int]:
+        """The size and time of a file that is what it was when it was cut.
+
+        Raises:
+            PolyheadError: It is not, or cannot be read.
+        """
+        known = self.answers.inputs[one.name]
+        size, modified = stamp(one.path)
+        touched = (size, modified) != (known["size"], known["modified"])
+        if touched and digest(one.path) != known.get("sha256"):
+            raise changed(one.path)
+        return {"size": size, "modified": modified}

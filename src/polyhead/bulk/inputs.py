@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polyhead.annotate import input_format
+from polyhead.data.readers import SUFFIXES
 from polyhead.data.spec import PARALLEL
 from polyhead.data.text import counted
 from polyhead.errors import PolyheadError, refused
-from polyhead.files import UNFINISHED
+from polyhead.files import UNFINISHED, is_utf8
 from polyhead.output import OUTPUTS, PARTIAL
 
 
@@ -47,12 +48,17 @@ def inputs_of(folder: Path, from_format: str | None) -> tuple[list[Input], list[
         raise PolyheadError(what, remedy="Give the pairs one by one, as texts.{en,fr}, or the texts alone as text.")
     found: list[Input] = []
     left_out: list[str] = []
-    for path in _files(folder):
+    unnamed: list[str] = []
+    links: list[str] = []
+    for path in _files(folder, links):
         kind = from_format and input_format(path, from_format)
         kind = kind or input_format(path, None)
         name = path.relative_to(folder).as_posix()
         if kind is None or kind == PARALLEL:
             left_out.append(name)
+            continue
+        if not is_utf8(Path(name)):  # the manifest could not name it
+            unnamed.append(name)
             continue
         about = path.stat()
         found.append(Input(name, path, kind, about.st_size, about.st_mtime_ns))
@@ -65,23 +71,42 @@ def inputs_of(folder: Path, from_format: str | None) -> tuple[list[Input], list[
     if left_out:
         what = f"{counted(len(left_out), 'file')} whose suffix is of no format left out, as {left_out[0]}"
         notes.append(f"{what} (--from reads all files as of one)")
+    if unnamed:
+        notes.append(f"{counted(len(unnamed), 'file')} whose name is not UTF-8 left out, as {_shown(unnamed[0])}")
+    if links:
+        what = f"{counted(len(links), 'link')} to folders or to nothing left out, as {_shown(links[0])}"
+        notes.append(f"{what} (links to files are read)")
     return found, notes
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _shown(name: str) -> str:
+    """A name as a terminal can show it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _files(folder: Path, links: list[str]) -> Iterator[Path]:
+    """Each file, in order; links that are not followed go into the list."""
+
     def refuse(error: OSError) -> None:
         raise refused(error, doing="Cannot read")
 
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        links += [
+            Path(place, name).relative_to(folder).as_posix() for name in folders if Path(place, name).is_symlink()
+        ]
         for name in sorted(names):
             path = Path(place, name)
-            if not name.startswith((".", "_")) and not name.endswith((UNFINISHED, PARTIAL)) and path.is_file():
+            if name.startswith((".", "_")) or name.endswith((UNFINISHED, PARTIAL)):
+                continue
+            if path.is_file():
                 yield path
+            elif path.is_symlink() and not path.exists():
+                links.append(path.relative_to(folder).as_posix())
 
 
 def output_names(inputs: list[Input], targets: Mapping[str, str]) -> dict[str, str]:
-    """What the answers for each input are called: as the input, with the ending of their format.
+    """What the answers for each input are called: as the input, with the ending of their format instead of its own.
 
     Args:
         inputs: The files.
@@ -92,9 +117,10 @@ def output_names(inputs: list[Input], targets: Mapping[str, str]) -> dict[str, s
     """
     owners: dict[str, Input] = {}
     for one in inputs:
-        stem = one.name.removesuffix(".gz")
+        stem = one.name[:-3] if one.name.lower().endswith(".gz") else one.name
         suffix = Path(stem).suffix
-        name = stem.removesuffix(suffix) + OUTPUTS[targets[one.kind]]
+        # What follows the dot of v1.2 or mono.fr is no ending, but part of the name.
+        name = (stem.removesuffix(suffix) if suffix.lower() in SUFFIXES else stem) + OUTPUTS[targets[one.kind]]
         if name in owners:
             what = f"Its answers would be called {name}, and so would those of {owners[name].name}."
             raise PolyheadError(what, remedy="Rename one of them, or take one out.", file=one.path)

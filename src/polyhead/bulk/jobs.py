@@ -119,6 +119,7 @@ class Outcome:
         error: What is wrong with the file, for people.
         fatal: Whether the fault is not the file's own, such as a full disk, so that no other would fare better.
         killed: Whether its worker was ended from outside again and again, which may be no fault at all.
+        size, modified: Of the file that was read, as in ``Input``.
     """
 
     job: Job
@@ -130,6 +131,8 @@ class Outcome:
     error: str | None = None
     fatal: bool = False
     killed: bool = False
+    size: int = 0
+    modified: int = 0
 
     def to_json(self) -> str:
         """As text."""

@@ -45,11 +45,13 @@ def by_processes(jobs: Sequence[Job], how: How, count: int) -> Iterator[Outcome]
     Args:
         jobs: What to do first.
         how: How texts are answered.
-        count: The number of processes.
+        count: The number of processes; there are no more than jobs.
 
     Raises:
         PolyheadError: The model cannot be loaded.
     """
+    if not any(job.cut for job in jobs):  # of which others come
+        count = min(count, len(jobs))
     waiting = deque(jobs)
     attempts: Counter[tuple[str, int, bool]] = Counter()
     with _pool(how, count) as pool:

@@ -12,7 +12,7 @@ from typing import Any
 from polyhead import hub
 from polyhead.annotate import check_columns, opened_model
 from polyhead.answering.annotator import Annotator
-from polyhead.bulk.folder import MANIFEST, STATE, Answers
+from polyhead.bulk.folder import STATE, Answers, read_manifest
 from polyhead.bulk.following import Following, Progress, Summary
 from polyhead.bulk.inputs import Input, inputs_of, output_names
 from polyhead.bulk.jobs import How, Job, Outcome
@@ -126,6 +126,7 @@ def _check(source: Path, output: Path, on: str, workers: int | None) -> None:
     if output.exists() and not output.is_dir():
         raise PolyheadError("This is a file, and a folder of answers is wanted.", file=output, remedy=_ELSEWHERE)
     check_place(output, folder=True)
+    read_manifest(output)
 
 
 _ELSEWHERE = "Take another --output."
@@ -133,8 +134,8 @@ _ELSEWHERE = "Take another --output."
 
 def _earlier_precision(output: Path) -> Any:
     """What an earlier call computed in: what a processor gains from is measured, and may come out otherwise."""
-    place = output / MANIFEST
-    return read_json(place, "asked")["asked"].get("precision") if place.exists() else None
+    found = read_manifest(output)
+    return None if found is None else found["asked"].get("precision")
 
 
 def _targets(

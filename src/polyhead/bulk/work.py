@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ from polyhead.data import DataSpec, Example
 from polyhead.data.sections import SectionReader, cut
 from polyhead.data.text import Notes
 from polyhead.doc import Doc
-from polyhead.errors import PolyheadError
+from polyhead.errors import PolyheadError, refused
 from polyhead.files import whole
 from polyhead.loading import load
 from polyhead.output import Writer, sink_to
 
 KEEPS_BLANK = "text"
 """The format of answers in which a blank line of plain text has a place of its own."""
+
+# What is wrong with the name of a file of answers, so that others fare better.
+_OF_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class Answerer:
@@ -52,6 +56,7 @@ class Answerer:
         source, spec = Path(job.source), job.how_read()
         write = Writer(job.target, self.annotator, confidence=self.how.confidence)
         notes, texts, words = Notes(), 0, 0
+        sha256 = digest(source) if job.section is None else None
         with whole(job.place) as draft, sink_to(draft, write) as sink:
             sink.begin(source, spec, job.section.first if job.section else 0)
             if write.table is not None and job.number:
@@ -61,10 +66,11 @@ class Answerer:
                 texts += 1
                 words += _words(doc)
             if job.section is not None and texts != job.section.count:
-                what = f"{texts:,} texts where {job.section.count:,} were: the file was changed while it was answered"
-                raise PolyheadError(what, remedy="Give the same command again.", file=source)
-        sha256 = digest(source) if job.section is None else None
-        return Outcome(job, sha256=sha256, texts=texts, words=words, notes=notes.entries())
+                raise changed(source, f"{texts:,} texts where {job.section.count:,} were: ")
+            size, modified = stamp(source)  # between two digests that are the same, so it is of what was answered
+            if sha256 is not None and digest(source) != sha256:
+                raise changed(source)
+        return Outcome(job, (), sha256, texts, words, notes.entries(), size=size, modified=modified)
 
     def _examples(self, job: Job, spec: DataSpec, notes: Notes) -> Iterator[Example]:
         source, keep_blank = Path(job.source), job.target == KEEPS_BLANK
@@ -84,18 +90,45 @@ def cut_file(job: Job, most: int) -> Outcome:
     """The parts of a file: stretches of whole chunks, so that each is answered as it would be among all others.
 
     Raises:
-        PolyheadError: Something in the file is wrong.
+        PolyheadError: Something in the file is wrong, or it cannot be read.
     """
     source, spec, notes = Path(job.source), job.how_read(), Notes()
-    sha256 = digest(source)
-    texts = unlabelled(source, spec, notes, keep_blank=job.target == KEEPS_BLANK)
-    sections = cut(source, spec, chunks(texts), most)
-    return Outcome(job, sections, sha256, notes=notes.entries())
+    try:
+        size, modified = stamp(source)
+        sha256 = digest(source)
+        texts = unlabelled(source, spec, notes, keep_blank=job.target == KEEPS_BLANK)
+        sections = cut(source, spec, chunks(texts), most)
+    except OSError as error:  # nothing is written here
+        raise refused(error, source, "Cannot read") from None
+    return Outcome(job, sections, sha256, notes=notes.entries(), size=size, modified=modified)
 
 
 def failed(job: Job, error: PolyheadError) -> Outcome:
     """What came of a job whose file is at fault, or whose answers cannot be written."""
-    return Outcome(job, error=str(error), fatal=error.file == str(job.place))
+    ours = error.file == str(job.place)
+    of_name = ours and getattr(error.__cause__, "errno", None) in _OF_NAME
+    return Outcome(
+        job, error=f"{job.source}: its answers: {error}" if of_name else str(error), fatal=ours and not of_name
+    )
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """The size of a file, and when it was last changed.
+
+    Raises:
+        PolyheadError: It is not there, or may not be seen.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise refused(error, path, "Cannot read") from None
+    return about.st_size, about.st_mtime_ns
+
+
+def changed(path: Path, found: str = "") -> PolyheadError:
+    """The error for a file that is not any more what was answered, and how that was found."""
+    what = f"{found}the file was changed while it was answered"
+    return PolyheadError(what, remedy="Give the same command again.", file=path)
 
 
 def digest(path: Path) -> str:

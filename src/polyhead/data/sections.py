@@ -92,7 +92,8 @@ def _places(path: Path, wanted: Sequence[int], *, blocks: bool) -> Iterator[tupl
             if next_one is None:
                 return
             byte += len(line)
-            if blocks and not line.strip():
+            # As the reader has it blanks of Unicode are blank, too; decoding every line would be slow.
+            if blocks and not line[:1].isdigit() and not line.decode("utf-8", "replace").strip():
                 place = (number + 1, byte)
 
 

@@ -13,9 +13,10 @@ from itertools import chain, islice
 from typing import Any, TypeAlias
 
 from polyhead.data.example import Example, Text
+from polyhead.data.parquet import groups_from, opened_parquet
 from polyhead.data.records import Fields, Records, roles
 from polyhead.data.spec import UNUSED, DataSpec
-from polyhead.data.text import Notes, Source, counted, is_stream, lines, name_of, opened, short
+from polyhead.data.text import Notes, Source, counted, is_stream, lines, name_of, short
 from polyhead.data.values import load_json
 from polyhead.errors import PolyheadError
 
@@ -147,38 +148,17 @@ def parquet_rows(
     file = name_of(source)
     if is_stream(source):
         raise PolyheadError("Parquet cannot be read from a stream", remedy="Name the file.", file=file)
-    with opened(source):
-        pass  # What is wrong with a path is said in our words, not Arrow's.
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise PolyheadError("reading Parquet needs pyarrow", remedy="pip install pyarrow", file=file) from None
-    try:
-        with parquet.ParquetFile(str(source)) as table:
-            columns = list(table.schema_arrow.names)
-            _refuse_twice(columns, file)
-            names = _class_names(table.schema_arrow.metadata or {})
-            groups, row = groups_from(table.metadata, first)
-            for batch in table.iter_batches(batch_size=_BATCH, row_groups=groups, columns=needed(columns)):
-                left_out = min(max(0, first - row), batch.num_rows)
-                row += left_out
-                for record in batch.slice(left_out).to_pylist():
-                    row += 1
-                    yield row, _named(record, names, file, row)
-    except (arrow.ArrowException, OSError) as error:
-        what = f"not a Parquet file, or a broken one: {error}"
-        remedy = "Write or fetch the file anew, or correct `format`."
-        raise PolyheadError(what, remedy=remedy, file=file) from None
-
-
-def groups_from(metadata: Any, first: int) -> tuple[list[int], int]:
-    """The groups of rows of a Parquet file from the one with row ``first`` on, and how many rows stand before them."""
-    before = start = 0
-    while start < metadata.num_row_groups and before + metadata.row_group(start).num_rows <= first:
-        before += metadata.row_group(start).num_rows
-        start += 1
-    return list(range(start, metadata.num_row_groups)), before
+    with opened_parquet(source) as table:
+        columns = list(table.schema_arrow.names)
+        _refuse_twice(columns, file)
+        names = _class_names(table.schema_arrow.metadata or {})
+        groups, row = groups_from(table.metadata, first)
+        for batch in table.iter_batches(batch_size=_BATCH, row_groups=groups, columns=needed(columns)):
+            left_out = min(max(0, first - row), batch.num_rows)
+            row += left_out
+            for record in batch.slice(left_out).to_pylist():
+                row += 1
+                yield row, _named(record, names, file, row)
 
 
 def is_quoted(rows: Iterable[tuple[int, str]]) -> bool:

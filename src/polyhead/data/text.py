@@ -113,7 +113,7 @@ def opened(source: Source) -> Iterator[io.BufferedReader]:
     """A source opened for reading bytes, gzip undone where its content is gzip; closes only what it opened.
 
     Raises:
-        PolyheadError: The file is missing, is a folder, cannot be opened, or is broken gzip.
+        PolyheadError: The file is missing, is a folder, cannot be opened or read, or is broken gzip.
     """
     own: list[io.BufferedReader] = []
     if isinstance(source, str | Path) and str(source) != "-":
@@ -131,6 +131,10 @@ def opened(source: Source) -> Iterator[io.BufferedReader]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         remedy = "Fetch or compress the file anew."
         raise PolyheadError(f"broken gzip: {error}", remedy=remedy, file=name_of(source)) from None
+    except OSError as error:
+        remedy = "See that its disk or network can be read, or fetch the file anew."
+        what = f"cannot read the file: {error.strerror or error}"
+        raise PolyheadError(what, remedy=remedy, file=name_of(source)) from None
     finally:
         if own:
             own[0].close()

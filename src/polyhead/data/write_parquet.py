@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from polyhead.data.example import Labels, Spans, Tree, WordLabels
+from polyhead.data.parquet import groups_from, opened_parquet
 from polyhead.data.spec import RESERVED
-from polyhead.data.tables import groups_from
 from polyhead.data.writers import CONFIDENCE
 from polyhead.errors import PolyheadError
 
@@ -69,9 +69,12 @@ def sentence_type(kinds: Mapping[str, type], *, confidence: bool) -> Any:
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names of a Parquet file's columns."""
-    arrow = require_arrow()
-    with arrow.parquet.ParquetFile(str(path)) as table:
+    """The names of a Parquet file's columns.
+
+    Raises:
+        PolyheadError: It cannot be read, or is not Parquet.
+    """
+    with opened_parquet(path) as table:
         return list(table.schema_arrow.names)
 
 
@@ -95,18 +98,18 @@ class ParquetWriter:
         """The answers that follow are for the rows of this file, from this one on, counted from 0.
 
         Raises:
-            PolyheadError: It has other columns than the file before it.
+            PolyheadError: It cannot be read, or has other columns than the file before it.
         """
         self._flush()
         self.source, self.types = source, dict(types)
-        with self.arrow.parquet.ParquetFile(str(source)) as table:
+        with opened_parquet(source) as table:
             schema = self._schema(table.schema_arrow)
         if self.groups is None:
             self.groups = _Groups(self.arrow, self.path, schema)
         elif not self.groups.schema.equals(schema):
             what = "this file has other columns than the one before it, and a Parquet file has the same in all rows"
             raise PolyheadError(what, remedy="Write a file for each, or JSONL.", file=source)
-        self.rows = _batches(self.arrow, source, first)
+        self.rows = _batches(source, first)
 
     def add(self, record: Mapping[str, object]) -> None:
         """The answers for the next row, as ``to_dict`` gives them."""
@@ -205,9 +208,9 @@ class _Groups:
         self.file.write_table(rows.combine_chunks(), row_group_size=ROWS)
 
 
-def _batches(arrow: Any, source: Path, first: int) -> Iterator[Any]:
+def _batches(source: Path, first: int) -> Iterator[Any]:
     """The rows of a file from one on, as batches."""
-    with arrow.parquet.ParquetFile(str(source)) as table:
+    with opened_parquet(source) as table:
         groups, row = groups_from(table.metadata, first)
         for batch in table.iter_batches(batch_size=_BATCH, row_groups=groups):
             left_out = min(max(0, first - row), batch.num_rows)
