@@ -64,7 +64,7 @@ def models(run: Path, exports: dict[str, Path]) -> dict[str, Any]:
     from polyhead.model import load_model
     from polyhead.predict import ExportedModel
 
-    ways: dict[str, Any] = {f"torch {kind}": load_model(run).use(kind) for kind in ("fp32", "bf16")}
+    ways: dict[str, Any] = {f"torch {kind}": load_model(run, only_answers=True).use(kind) for kind in ("fp32", "bf16")}
     return ways | {name: ExportedModel(folder) for name, folder in exports.items()}
 
 
