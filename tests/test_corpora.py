@@ -65,7 +65,7 @@ def test_official_scorer_agrees(run: polyhead.Run, corpora: Path, tmp_path: Path
 
     gold = corpora / "bench" / "ewt_dev.conllu"
     out = tmp_path / "dev.conllu"
-    annotate = polyhead.load(run.folder)
+    annotate = polyhead.load(run.folder, precision="fp32")
     docs = annotate.stream(read(gold, DataSpec(format="conllu"), {}))
     out.write_text("".join(doc.to_conllu() for doc in docs), encoding="utf-8")
     texts = [io.StringIO(path.read_text(encoding="utf-8")) for path in (gold, out)]
@@ -87,7 +87,7 @@ def test_seqeval_agrees(run: polyhead.Run, corpora: Path) -> None:
     spec = DataSpec(format="columns", layers=["words", "entities"])
     examples = list(read(corpora / "bench" / "wnut_dev.conll", spec, {}))
     gold = [[str(tag) for tag in example.layers["entities"]] for example in examples]  # type: ignore[union-attr]
-    docs = polyhead.load(run.folder).stream(examples)
+    docs = polyhead.load(run.folder, precision="fp32").stream(examples)
     predicted = [list(to_tags(doc["entities"], len(doc.example.words))) for doc in docs]  # type: ignore[arg-type]
     official = f1_score(gold, predicted, mode="strict", scheme=IOB2)
     assert official == pytest.approx(run.scores["dev"]["entities"]["f1"], abs=1e-9)
