@@ -135,6 +135,30 @@ async def service(stub: Stub, names: Sequence[str] = ("one",), **settings: Any) 
     await models.end()
 
 
+async def leave(served: Service, body: Any, *headers: tuple[bytes, bytes], after: float) -> None:
+    """Ask as the server that the app stands behind does, for a client that goes away after so many seconds."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/annotate",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), *headers],
+    }
+    messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(after)
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    await served.app(scope, receive, send)
+
+
 def error_of(response: httpx.Response) -> dict[str, Any]:
     """The fault that a response tells; each has a code, what is wrong, and a remedy."""
     told = response.json()["error"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ import pytest
 from polyhead.serving.faults import RequestError
 from polyhead.serving.questions import Question, Wish
 from polyhead.serving.tickets import Line, Ticket
-from serving.stub import Service, Stub, error_of, service
+from serving.stub import Service, Stub, error_of, leave, service
 
 WISH = Wish()
 
@@ -239,27 +238,7 @@ def test_a_client_that_goes_away_costs_no_more() -> None:
 
     async def go() -> None:
         async with service(stub, batch_characters=100) as served:
-            scope = {
-                "type": "http",
-                "method": "POST",
-                "path": "/v1/annotate",
-                "query_string": b"",
-                "root_path": "",
-                "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-            }
-            body = json.dumps({"texts": [f"text {i}" for i in range(1000)]}).encode()
-            messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
-
-            async def receive() -> dict[str, Any]:
-                if messages:
-                    return messages.pop(0)
-                await asyncio.sleep(0.12)
-                return {"type": "http.disconnect"}
-
-            async def send(_: Any) -> None:
-                pass
-
-            await served.app(scope, receive, send)
+            await leave(served, {"texts": [f"text {i}" for i in range(1000)]}, after=0.12)
             asked = sum(map(len, stub.texts))
             assert 0 < asked < 100 and len(served.models.first.line) == 0
             await asyncio.sleep(0.2)

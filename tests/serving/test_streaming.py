@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from polyhead.serving.asking import read_part
-from serving.stub import Service, Stub, service
+from serving.stub import Service, Stub, leave, service
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -174,28 +174,8 @@ def test_a_reader_that_leaves_ends_its_stream() -> None:
 
     async def go() -> None:
         async with service(stub, batch_characters=200) as served:
-            headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-            scope = {
-                "type": "http",
-                "method": "POST",
-                "path": "/v1/annotate",
-                "query_string": b"",
-                "root_path": "",
-                "headers": [*headers, (b"accept", b"application/x-ndjson")],
-            }
-            body = json.dumps({"texts": [f"text {i}" for i in range(5_000)]}).encode()
-            messages: list[dict[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
-
-            async def receive() -> dict[str, Any]:
-                if messages:
-                    return messages.pop(0)
-                await asyncio.sleep(0.1)
-                return {"type": "http.disconnect"}
-
-            async def send(_: Any) -> None:
-                pass
-
-            await served.app(scope, receive, send)
+            body = {"texts": [f"text {i}" for i in range(5_000)]}
+            await leave(served, body, (b"accept", b"application/x-ndjson"), after=0.1)
             assert sum(map(len, stub.texts)) < 500 and len(served.models.first.line) == 0
 
     run(go())

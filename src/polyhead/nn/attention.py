@@ -62,7 +62,7 @@ def attend(
     causal = causal and attention_mask is None  # as transformers has it: else the mask says it
     extra = any(rest.get(name) is not None for name in ("position_bias", "cache", "softcap", "s_aux"))
     found: Tensor | None = None
-    if query.device.type == "cpu" and not (causal or extra or dropout or learns):
+    if not (causal or extra or dropout or learns):
         found = short_attention(query, key, value, attention_mask, scaling)
     if found is None:
         return _torchs(module, query, key, value, attention_mask, dropout, scaling, is_causal, **rest)
