@@ -27,6 +27,7 @@ from polyhead.data.example import Example, WordLabels
 from polyhead.errors import PolyheadError
 from polyhead.nn.cache import find_cache
 from polyhead.nn.loading import load_encoder
+from polyhead.nn.ready import make_ready
 from polyhead.tasks import Task, make_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,6 +175,16 @@ def test_features_are_the_mean_of_all_layers(tiny_encoder: Path, word: str) -> N
         encoding = encoder(encoder.collate(encoder.tokenise(of.examples)), all_layers=True)
         expected = torch.stack(list(encoding.select(range(5), piece=word).word_layers_view(word))).mean(0)
     np.testing.assert_allclose(features(encoder, of), expected.numpy()[of.kept], atol=1e-5)
+
+
+def test_features_in_bf16_are_near_and_kept_by_themselves(tiny_encoder: Path) -> None:
+    examples = sentences(20)
+    of = sample(tagger(examples), examples, 20, seed=1)
+    exact = features(load_encoder(str(tiny_encoder)), of, find_cache())
+    encoder = load_encoder(str(tiny_encoder))
+    make_ready(encoder, "bf16")
+    near = features(encoder, of, find_cache(), "bf16")
+    assert 0 < np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_features_are_kept_for_the_next_time(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

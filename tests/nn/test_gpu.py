@@ -9,6 +9,7 @@ import torch
 
 import polyhead
 import runs
+from polyhead.nn.unpadded import Unpadded
 
 pytestmark = pytest.mark.gpu
 
@@ -29,3 +30,13 @@ def test_a_gpu_answers_as_a_cpu(tiny_encoder: Path, tmp_path: Path) -> None:
         assert one.to_dict(confidence=False) == other.to_dict(confidence=False)
         for layer in ("upos", "sentiment"):
             assert other.confidence(layer) == pytest.approx(one.confidence(layer), abs=1e-3)
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 9, 5], [40] * 3])
+def test_a_gpu_attends_to_rows_of_all_lengths_at_once(lengths: list[int]) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, sum(lengths), 64).unbind()
+    right = Unpadded(lengths, max(lengths), torch.device("cpu")).attend(query, key, value, 2)
+    rows = Unpadded(lengths, max(lengths), torch.device("cuda"))
+    found = rows.attend(*(x.cuda().bfloat16() for x in (query, key, value)), 2)
+    torch.testing.assert_close(found.float().cpu(), right, rtol=0.05, atol=0.02)

@@ -17,7 +17,7 @@ from polyhead.nn.ready import make_ready
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (3, 5, 24), (0, 24), (300, 24)])
+@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (3, 5, 24), (0, 24), (300, 24), (128, 24), (2, 32, 24)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_packed_layer_is_the_plain_one(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)

@@ -19,6 +19,8 @@ from polyhead.advice.measures import Measured, Sure, h_score, logme, measured, s
 from polyhead.advice.units import Sample, features, sample
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.cache import find_cache
+from polyhead.nn.precision import choose_precision
+from polyhead.nn.ready import make_ready
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.studies.effects import holm
 from polyhead.studies.ways import TUNED, WITH
@@ -210,6 +212,7 @@ class _Judge:
     def __init__(self, of: Sample, recipe: Recipe, tell: Tell) -> None:
         self.of = of
         self.device = device_of(recipe)
+        self.precision = choose_precision(self.device)
         self.tell = tell
         self.cache = find_cache()
         self.failures: dict[str, str] = {}
@@ -237,8 +240,9 @@ class _Judge:
         """What a candidate is worth."""
         start = time.perf_counter()
         encoder = candidate.open().to(self.device)
+        make_ready(encoder, self.precision)
         try:
-            made = features(encoder, self.of, self.cache)
+            made = features(encoder, self.of, self.cache, self.precision)
         except RuntimeError as error:  # of torch: memory is short, or a model wants what no other does
             said = str(error).strip().splitlines()[:1]
             raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {''.join(said)}") from error

@@ -26,6 +26,7 @@ from polyhead.nn.encoder import Encoder, Encoding
 from polyhead.nn.features import digest
 from polyhead.nn.keeping import level_keys
 from polyhead.nn.pieces import Pieces
+from polyhead.nn.precision import Precision, autocast
 from polyhead.tasks import Task
 
 BUDGET = 2048
@@ -126,23 +127,25 @@ def _columns(classes: NDArray[Any]) -> Floats:
     return found
 
 
-def features(encoder: Encoder, of: Sample, cache: Cache | None = None) -> Floats:
+def features(encoder: Encoder, of: Sample, cache: Cache | None = None, precision: Precision = "fp32") -> Floats:
     """What an encoder makes of each unit: the mean over its layers of the word's piece, or of the text's mean.
 
     Args:
         encoder: On its device. An encoder whose layers cannot be put together gives its last layer.
         of: The examples.
         cache: Where vectors are kept for the next time.
+        precision: What to compute in.
 
     Returns:
         Shape (units, width).
     """
     encoder.eval()
     items = encoder.tokenise(of.examples, of.language)
-    name = _name(encoder, of.task, items)
+    name = _name(encoder, of.task, items, precision)
     found = None if cache is None else cache.read(name)
     if found is None:
-        found = _compute(encoder, of.task, items)
+        with autocast(encoder.device, precision):
+            found = _compute(encoder, of.task, items)
         if cache is not None:
             _keep(cache, name, found)
     kept: Floats = found[torch.from_numpy(of.kept)].numpy(force=True).astype(np.float64)
@@ -175,11 +178,11 @@ def _vectors(encoding: Encoding, task: Task) -> Tensor:
     return layers.mean(0)
 
 
-def _name(encoder: Encoder, task: Task, items: Sequence[Pieces]) -> str:
+def _name(encoder: Encoder, task: Task, items: Sequence[Pieces], precision: Precision) -> str:
     """What vectors are kept under: all that they depend on."""
     view = f"units {FORMAT} {task.word if task.words else 'text'}"
     texts = b"".join(digest(item) + item.starts.tobytes() for item in items)
-    told = f"{view} {level_keys(encoder, 'fp32')[-1]} ".encode() + texts
+    told = f"{view} {level_keys(encoder, precision)[-1]} ".encode() + texts
     return hashlib.sha256(told).hexdigest()[:40]
 
 

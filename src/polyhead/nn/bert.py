@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from polyhead.files import read_json
-from polyhead.nn.attention import short_attention
 from polyhead.nn.packed import PackedLinear, join_linear
+from polyhead.nn.unpadded import Unpadded
 
 _FAMILIES = {"bert": False, "electra": False, "roberta": True, "xlm-roberta": True, "camembert": True}
 """By ``model_type`` whether positions begin after the padding's id."""
@@ -87,28 +87,37 @@ class Bert(nn.Module):
         inputs_embeds: Tensor | None = None,
         output_hidden_states: bool = False,
     ) -> SimpleNamespace:
-        """As transformers: ``last_hidden_state``, (batch, pieces, width), and if wanted all ``hidden_states``.
+        """As transformers: ``last_hidden_state``, (batch, pieces, width), and if wanted all ``hidden_states``; any
+        vectors where a row is filled up.
 
         Args:
             input_ids: The ids of pieces. Shape (batch, pieces).
-            attention_mask: True where there is a piece. Shape (batch, pieces).
+            attention_mask: True where there is a piece; filling comes last in a row. Shape (batch, pieces).
             token_type_ids: Which part of its text a piece is of. Shape (batch, pieces).
             inputs_embeds: The vectors of pieces in place of their ids. Shape (batch, pieces, width).
             output_hidden_states: Whether all layers are wanted, the embeddings first.
         """
-        vectors = self.embeddings.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        hidden = self.embeddings(vectors, token_type_ids, self._places(input_ids, attention_mask))
-        mask = None if attention_mask is None else attention_mask.bool()[:, None, None]  # (batch, 1, 1, pieces)
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        assert given is not None
+        rows = _rows(given, attention_mask)
+        flat = rows.flat(given)
+        vectors = flat if inputs_embeds is not None else self.embeddings.word_embeddings(flat)
+        types = None if token_type_ids is None else rows.flat(token_type_ids)
+        places = self._places(input_ids, attention_mask)
+        within = rows.within + self.embeddings.first if places is None else rows.flat(places)
+        hidden = self.embeddings(vectors, types, within)
         states = [hidden]
         for layer in self.encoder.layer:  # type: ignore[union-attr]
-            hidden = layer(hidden, mask)
-            if output_hidden_states:
-                states.append(hidden)
-        return SimpleNamespace(last_hidden_state=hidden, hidden_states=tuple(states) if output_hidden_states else None)
+            hidden = layer(hidden, rows)
+            states.append(hidden)
+        wanted = [rows.filled(state) for state in (states if output_hidden_states else states[-1:])]
+        return SimpleNamespace(
+            last_hidden_state=wanted[-1], hidden_states=tuple(wanted) if output_hidden_states else None
+        )
 
     def _places(self, ids: Tensor | None, mask: Tensor | None) -> Tensor | None:
         """The positions of pieces where a text holds the padding's own piece, which RoBERTa's families do not count;
-        else ``None``, for positions in order: filling comes last in a row."""
+        else ``None``, for positions in order."""
         if ids is None or not self.embeddings.first:
             return None
         real = ids != self.config.pad_token_id
@@ -134,10 +143,9 @@ class _Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps, device=META)
         self.first = config.pad_token_id + 1 if _FAMILIES[config.model_type] else 0
 
-    def forward(self, vectors: Tensor, types: Tensor | None, places: Tensor | None) -> Tensor:
-        """(batch, pieces, width), from vectors of that shape, and (batch, pieces) twice."""
-        weight = self.position_embeddings.weight
-        near = weight[self.first : self.first + vectors.shape[1]] if places is None else weight[places]
+    def forward(self, vectors: Tensor, types: Tensor | None, places: Tensor) -> Tensor:
+        """(all pieces, width), from vectors of that shape, and (all pieces,) twice."""
+        near = self.position_embeddings(places)
         parts = self.token_type_embeddings.weight[0] if types is None else self.token_type_embeddings(types)
         found: Tensor = self.LayerNorm(vectors + (parts + near))
         return found
@@ -162,15 +170,13 @@ class _Layer(nn.Module):
             self.joined = [join_linear(self.attention.self.all())]
             inner.after = "gelu"
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        """(batch, pieces, width) to the same, with a mask of shape (batch, 1, 1, pieces)."""
-        rows, pieces, width = hidden.shape
+    def forward(self, hidden: Tensor, rows: Unpadded) -> Tensor:
+        """(all pieces, width) to the same."""
         if self.joined:
-            asked = self.joined[0](hidden).chunk(3, dim=-1)
+            query, key, value = self.joined[0](hidden).chunk(3, dim=-1)
         else:
-            asked = tuple(linear(hidden) for linear in self.attention.self.all())
-        query, key, value = (x.view(rows, pieces, self.heads, -1).transpose(1, 2) for x in asked)
-        seen = _attend(query, key, value, mask).view(rows, pieces, width)
+            query, key, value = (linear(hidden) for linear in self.attention.self.all())
+        seen = rows.attend(query, key, value, self.heads)
         between = self.attention.output(seen, hidden)
         inner = self.intermediate["dense"]
         wide = inner(between)
@@ -205,7 +211,7 @@ class _Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps, device=META)
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        """(batch, pieces, inner width) and what went into the sublayer, (batch, pieces, width), which is returned."""
+        """(all pieces, inner width) and what went into the sublayer, (all pieces, width), which is returned."""
         found: Tensor = self.LayerNorm(self.dense(x) + before)
         return found
 
@@ -214,10 +220,8 @@ def _vectors(count: int, width: int) -> nn.Embedding:
     return nn.Embedding(count, width, _weight=torch.empty(count, width, device=META))  # none are drawn
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """(batch, pieces, heads, size), from (batch, heads, pieces, size) each."""
-    found = short_attention(query, key, value, mask)
-    if found is None:
-        wide = None if mask is None else mask.expand(-1, -1, query.shape[2], -1)
-        found = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=wide).transpose(1, 2)
-    return found.contiguous()
+def _rows(given: Tensor, mask: Tensor | None) -> Unpadded:
+    """How the pieces of (rows, pieces, ...) lie; the mask is False where rows are filled up, at their end."""
+    count, pieces = given.shape[:2]
+    lengths = [pieces] * count if mask is None else mask.bool().sum(1).tolist()
+    return Unpadded(lengths, pieces, given.device)

@@ -15,6 +15,16 @@ ROWS = 2048
 """The rows that the layout is chosen for: a batch of prediction. Any other number of rows is right, too."""
 
 
+STEP = 64
+"""Numbers of rows are filled up to a multiple of this: for each that it has not seen yet oneDNN compiles a program of
+its own, which takes several times as long as the product of a small batch."""
+
+
+def filled_up(rows: int) -> int:
+    """The number of rows that a layer computes in place of ``rows``."""
+    return -(-rows // STEP) * STEP
+
+
 class PackedLinear(nn.Linear):
     """A linear layer with a second copy of its weights, laid out by oneDNN; made by :func:`pack_linear`.
 
@@ -32,9 +42,15 @@ class PackedLinear(nn.Linear):
             found = super().forward(x)
             return nn.functional.gelu(found) if self.after == "gelu" else found
         kind = "none" if self.after == "gelu" else ""  # oneDNN's name for the exact one, not that by tanh
-        given = x.to(torch.bfloat16)
+        rows = x.numel() // self.in_features
+        if filled_up(rows) == rows:
+            given = x.to(torch.bfloat16)
+        else:
+            given = x.new_empty(filled_up(rows), self.in_features, dtype=torch.bfloat16)
+            given[:rows] = x.reshape(rows, -1)
+            given[rows:] = 0
         out: Tensor = torch.ops.mkldnn._linear_pointwise(given, self.packed, self.bias, self.after, [], kind)
-        return out
+        return out if given.shape == x.shape else out[:rows].view(*x.shape[:-1], -1)
 
 
 def pack_linear(module: nn.Module) -> int:
