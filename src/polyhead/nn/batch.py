@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -67,24 +67,17 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        if device.type == "cpu":
-            return self
+        return self if device.type == "cpu" else self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU copies from while it computes."""
+        return self._each(torch.Tensor.pin_memory)
 
-        return Batch(
-            self.ids.to(device, non_blocking=True),
-            move(self.mask),
-            move(self.types),
-            move(self.owners),
-            self.words.to(device, non_blocking=True),
-            self.lasts.to(device, non_blocking=True),
-            self.texts,
-            move(self.case),
-            self.slots,
-            self.blanks,
-        )
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same with all tensors changed but those of ``slots``, which stay on the CPU."""
+        own: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: change(one) for name, one in own.items() if isinstance(one, Tensor)}
+        return replace(self, **changed)
 
 
 def collate(items: Sequence[Pieces], tokenizer: PieceTokenizer, window: int) -> Batch:

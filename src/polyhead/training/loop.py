@@ -224,6 +224,7 @@ class Training:
         assert optimizer is not None
         self.model.train()
         epoch = plan.epoch(progress.epoch)
+        self.passes.expect(epoch[progress.batch :], stage.accumulate, progress.step)
         while progress.batch < len(epoch):
             start = time.perf_counter()
             self._freeze(stage, plan.steps)

@@ -19,6 +19,7 @@ from polyhead.nn.layers import EMBEDDINGS
 from polyhead.nn.sharding import Sharding
 from polyhead.tasks import LossSum
 from polyhead.training.adding import Adding
+from polyhead.training.ahead import Ahead
 from polyhead.training.distil import Lessons
 from polyhead.training.examples import TrainingSet
 from polyhead.training.optim import Optimizer
@@ -60,9 +61,17 @@ def collated(
         tasks: The tasks.
         seed: What blocks of text are corrupted by, beside their own number.
     """
+    batch, targets = laid_out(model, examples, rows, tasks, seed)
+    return batch.to(model.encoder.device), targets
+
+
+def laid_out(
+    model: Model, examples: TrainingSet, rows: Sequence[int], tasks: Sequence[str], seed: Sequence[int]
+) -> tuple[Batch, dict[str, Targets]]:
+    """As :func:`collated`, still on the CPU."""
     encoder = model.encoder
     drawn = examples.draw(rows, encoder.tokenizer, seed)
-    batch = encoder.collate(drawn.items).to(encoder.device)
+    batch = encoder.collate(drawn.items)
     targets = {}
     for name in tasks:
         gold = drawn.targets[name]
@@ -84,6 +93,7 @@ class Passes:
         seed: What random numbers depend on beside the step: of the run, and of the stage.
         adding: Adds gradients up over several processes.
         sharding: How the encoder's weights are divided among them, if they are.
+        ahead: Lays batches out ahead of time, where a GPU computes.
     """
 
     model: Model
@@ -94,6 +104,22 @@ class Passes:
     seed: tuple[int, int]
     adding: Adding | None = None
     sharding: Sharding | None = None
+    ahead: Ahead[tuple[Batch, dict[str, Targets]]] | None = None
+
+    def expect(self, batches: Sequence[Rows], accumulate: int, number: int) -> None:
+        """Lay out ahead of time what the next steps will ask for, on a GPU; elsewhere nothing would be won.
+
+        Args:
+            batches: The examples of each batch to come.
+            accumulate: How many batches make a step.
+            number: The first step's, from 0.
+        """
+        if self.ahead is None and self.model.encoder.device.type == "cuda":
+            self.ahead = Ahead(self._laid_out)
+        if self.ahead is not None:
+            steps = ((rows, number + place // accumulate) for place, rows in enumerate(batches))
+            shares = ((self._share(rows, step), step) for rows, step in steps)
+            self.ahead.begin((rows, step) for rows, step in shares if len(rows))
 
     def step(
         self, batches: Sequence[Rows], number: int, done: float, *, measure: bool, wishes: Sequence[bool] = ()
@@ -136,6 +162,8 @@ class Passes:
         """Leave the weights alone from now on."""
         if self.adding is not None:
             self.adding.close()
+        if self.ahead is not None:
+            self.ahead.close()
 
     def _several_passes(self, losses: Mapping[str, LossSum], *, measure: bool) -> bool:
         """Whether a batch takes a backward pass for each task, so that no gradient is whole before the last one."""
@@ -143,20 +171,30 @@ class Passes:
 
     def _losses(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
         """The losses of a batch, or of this process's share of it."""
-        if self.adding is None:
-            return self._own_losses(rows, number, done)
-        parts = share_out(rows, self.examples.lengths, self.examples.rows, ranks.world())
-        mine = parts[(ranks.rank() + number) % len(parts)]  # so that none has the shortest texts always
+        mine = self._share(rows, number)
         if len(mine):
             return self._own_losses(mine, number, done)
         # Where weights are divided, running the encoder is an exchange, in which all must take part.
         return {} if self.sharding is None else self._no_part(rows[:1], number, done)
 
+    def _share(self, rows: Rows, number: int) -> Rows:
+        """This process's share of a batch."""
+        if self.adding is None:
+            return rows
+        parts = share_out(rows, self.examples.lengths, self.examples.rows, ranks.world())
+        return parts[(ranks.rank() + number) % len(parts)]  # so that none has the shortest texts always
+
+    def _laid_out(self, rows: Rows, number: int) -> tuple[Batch, dict[str, Targets]]:
+        """A batch of some examples, still on the CPU."""
+        tasks, seed = list(self.weighting.weights), (*self.seed, number)
+        batch, targets = laid_out(self.model, self.examples, rows.tolist(), tasks, seed)
+        return batch.pinned() if self.model.encoder.device.type == "cuda" else batch, targets
+
     def _own_losses(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
         """The losses of some examples."""
         lessons = self.lessons.of(rows, done) if self.lessons else {}
-        tasks, seed = list(self.weighting.weights), (*self.seed, number)
-        return self.model.loss(*collated(self.model, self.examples, rows.tolist(), tasks, seed), lessons)
+        batch, targets = self._laid_out(rows, number) if self.ahead is None else self.ahead.take(rows, number)
+        return self.model.loss(batch.to(self.model.encoder.device), targets, lessons)
 
     def _no_part(self, rows: Rows, number: int, done: float) -> dict[str, LossSum]:
         """Run the encoder on an example of the batch, backwards, too, for a loss of 0."""
