@@ -38,7 +38,24 @@ SuspectsOption = Annotated[
 ]
 
 
-@app.command()
+class _Commas(TyperCommand):
+    """A command whose options take several values with commas between them: --sizes 100,500,all."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line.
+
+        Raises:
+            BadParameter: There are words that belong to no option.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # releases of typer differ in its type
+            if "extra argument" not in str(error):
+                raise
+            raise typer.BadParameter(f"{error}. Several values go with commas: --sizes 100,500,all", ctx) from None
+
+
+@app.command(cls=_Commas)
 def study(
     recipe: Annotated[Path, typer.Argument(help="A recipe: the target, its data, and tasks to learn from before.")],
     target: Annotated[
