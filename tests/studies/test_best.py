@@ -206,7 +206,7 @@ def test_a_part_that_fails_costs_no_other(ask: Asked, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("texts", "what"),
-    [((), "no text to choose"), (("The cats slept .", "  "), "no text to choose: 1 in the target's data")],
+    [(("The cats slept .",), "no text to choose: 1 in the target's data"), (("", " \t"), "The pool is empty")],
 )
 def test_a_pool_with_nothing_new_is_told(ask: Asked, tmp_path: Path, texts: tuple[str, ...], what: str) -> None:
     made = ask()

@@ -14,6 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from polyhead.data import Dataset, Example
 from polyhead.data.example import Prediction, Spans
 from polyhead.data.readers import suffix_format
 from polyhead.data.text import Notes, is_stream, name_of
-from polyhead.errors import PolyheadError
+from polyhead.errors import PolyheadError, refused
 from polyhead.model import Model
 from polyhead.predict import annotator
 from polyhead.scoring import Gold
@@ -109,7 +110,7 @@ def check_pool(path: Path) -> None:
     """See that there is a pool that can be read, before anything is trained for it.
 
     Raises:
-        PolyheadError: There is no such file, it is a folder, or it can be read only once.
+        PolyheadError: There is no such file, it is a folder, it is empty, or it can be read only once.
     """
     if path.is_dir():
         raise PolyheadError("The pool is a folder, not a file.", remedy="Name a file with texts.", file=path)
@@ -117,6 +118,13 @@ def check_pool(path: Path) -> None:
         raise PolyheadError("There is no such file.", remedy="Check --pool.", file=path)
     if is_stream(path):
         raise PolyheadError("this can be read only once", remedy="Write its texts into a file.", file=path)
+    try:
+        with path.open("rb") as stream:
+            some = any(part.strip() for part in iter(partial(stream.read, 1 << 20), b""))
+    except OSError as error:
+        raise refused(error, path, "Cannot read") from error
+    if not some:
+        raise PolyheadError("The pool is empty.", remedy="Give a file with texts without labels.", file=path)
 
 
 def choose(
