@@ -17,9 +17,10 @@ from rich.table import Table
 from polyhead.data.text import counted
 from polyhead.errors import from_here
 from polyhead.files import write_json
-from polyhead.intervals import Comparison, Intervals
-from polyhead.scoring import Scores, figure, signature_lines, signed, stage_rows
+from polyhead.intervals import Intervals
+from polyhead.scoring import Scores, figure, signature_lines, stage_rows
 from polyhead.training.conflicts import AGGREGATORS
+from polyhead.training.differences import HEAD, MEANING, RIGHT, Comparisons
 from polyhead.training.records import EpochEnded, Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import Run
 
@@ -68,60 +69,19 @@ def show_signatures(signatures: Mapping[str, Mapping[str, str]]) -> None:
         show(line)
 
 
-FEW = 30
-"""Examples below which the bootstrap takes too much for sure."""
-
-
-def show_comparison(found: Mapping[str, Comparison], first: str, second: str, title: str) -> None:
+def show_comparison(found: Comparisons, first: str, second: str, title: str) -> None:
     """Two models side by side: a table, what it says of each task's main figure, and of what it says nothing."""
     show(f"A: {first}\nB: {second}")
-    show(_differences(found, title))
-    show_signatures({task: one.signatures for task, one in found.items()})
-    for task, one in found.items():
-        show(_verdict(task, one))
-    show(
-        "Interval and p of B - A are of a paired bootstrap over the examples: they tell what other examples of the "
-        "same kind might change, not what another seed would."
-    )
-
-
-def _differences(found: Mapping[str, Comparison], title: str) -> Table:
-    """A row for each task and figure; figures by label are left to the JSON file."""
     table = Table(title=escape(title), title_justify="left", show_edge=False)
-    table.add_column("task")
-    table.add_column("figure")
-    for column in ("A", "B", "B - A"):
-        table.add_column(column, justify="right")
-    table.add_column("95 % interval")
-    table.add_column("p", justify="right")
-    for task, one in found.items():
-        first = escape(task)
-        for name, both in one.figures.items():
-            if "/" not in name:
-                ends = " to ".join(signed(name, end) for end in both.interval or ())
-                values = [figure(name, both.first), figure(name, both.second), signed(name, both.difference)]
-                table.add_row(first, name, *values, ends, "" if both.p is None else f"{both.p:.3f}")
-                first = ""
-    return table
-
-
-def _verdict(task: str, found: Comparison) -> str:
-    """What a comparison says of a task's main figure, in a sentence."""
-    both = found.figures.get(found.main)
-    if both is None or both.p is None:
-        return f"{task}: nothing can be said, since A and B have no {found.main} in common."
-    few = f" {counted(found.examples, 'example')} are few: interval and p are surer of it than they should be."
-    few = few if found.examples < FEW else ""
-    size = figure(found.main, abs(both.difference))
-    if not both.difference:
-        return f"{task}: A and B have the same {found.main}."
-    if not both.sure:
-        return (
-            f"{task}: no sure difference: chance alone may make one of {size} in {found.main} (p = {both.p:.3f}).{few}"
-        )
-    better = "B" if (both.difference < 0) == found.lower_is_better else "A"
-    worse = "A" if better == "B" else "B"
-    return f"{task}: {better} is better than {worse} by {size} in {found.main} (p = {both.p:.3f}).{few}"
+    for column in HEAD:
+        table.add_column(column, justify="right" if column in RIGHT else "left")
+    for row in found.rows():
+        table.add_row(*map(escape, row))
+    show(table)
+    show_signatures({task: one.signatures for task, one in found.items()})
+    for task in found:
+        show(found.verdict(task))
+    show(MEANING)
 
 
 def stages_table(stages: list[dict[str, Any]], main: Mapping[str, str]) -> Table:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import weakref
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from conftest import build_encoder
 from polyhead import PolyheadError
 from polyhead.cli import app
 from polyhead.scoring import figure, signed
+from polyhead.training.differences import Comparisons
 
 pytestmark = pytest.mark.usefixtures("light")
 
@@ -83,6 +85,22 @@ def test_every_task_of_both_is_compared_by_the_scores_of_its_run(everything: Pat
 def test_a_run_differs_from_itself_by_nothing(everything: Path) -> None:
     for one in polyhead.compare(everything, everything, split="dev").values():
         assert all((both.difference, both.p) == (0.0, 1.0) for both in one.figures.values())
+
+
+def test_a_comparison_shows_itself_in_a_notebook(everything: Path, other: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    found = polyhead.Run.open(everything).compare(polyhead.Run.open(other), split="dev")
+    shown = found._repr_html_()
+    assert all(escape(found.verdict(task)) in shown for task in found)
+    rows = found.to_pandas()
+    assert isinstance(rows, pandas.DataFrame) and list(dict.fromkeys(rows.task)) == list(found)
+    main = rows[(rows.task == "pos") & (rows.figure == "accuracy")].iloc[0]
+    both = found["pos"].figures["accuracy"]
+    assert (main["first"], main["difference"]) == (both.first, both.difference) and both.interval
+    assert (main.low, main.high, main.p) == (*both.interval, both.p)
+    assert [name for name in rows.figure if "/" not in name] == [row[1] for row in found.rows()]
+    only = Comparisons({"<b>pos": found["pos"]})
+    assert "<b>pos" not in only._repr_html_() and "&lt;b&gt;pos" in only._repr_html_()
 
 
 def test_a_file_is_scored_on_instead_of_a_split(everything: Path, other: Path, folder: Path) -> None:
@@ -223,11 +241,10 @@ def test_the_command_tells_runs_and_files_apart(
 
 def test_verdicts() -> None:
     from polyhead.intervals import Comparison, Difference
-    from polyhead.views import _verdict
 
     def said(both: Difference | None, *, lower: bool = False, examples: int = 100) -> str:
         figures = {} if both is None else {"f1": both}
-        return _verdict("it", Comparison(examples, 1000, figures, {}, "f1", lower))
+        return Comparisons({"it": Comparison(examples, 1000, figures, {}, "f1", lower)}).verdict("it")
 
     better = Difference(0.5, 0.625, (0.05, 0.2), 0.002)
     assert said(better) == "it: B is better than A by 12.50 in f1 (p = 0.002)."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from polyhead.drawing.frames import frame
 from polyhead.drawing.html import table
 from polyhead.errors import PolyheadError, nearest
 from polyhead.studies.answers import Answers
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 
 TABLES = ("figures", "tests", "saved")
 """What answers can be had as a table."""
-
-
-def frame(rows: list[dict[str, Any]]) -> pandas.DataFrame:
-    """Rows as a table of pandas.
-
-    Raises:
-        PolyheadError: pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        remedy = "Install it: pip install 'polyhead[notebook]'"
-        raise PolyheadError("Tables in notebooks need pandas.", remedy=remedy) from error
-    return pandas.DataFrame(rows)
 
 
 def runs_table(study: Study) -> pandas.DataFrame:

@@ -11,11 +11,12 @@ from polyhead.data.readers import suffix_format
 from polyhead.data.text import counted, is_stream
 from polyhead.errors import PolyheadError
 from polyhead.hub import meant
-from polyhead.intervals import Answered, Comparison
+from polyhead.intervals import Answered
 from polyhead.intervals import compare as compare_answers
 from polyhead.model import tasks_of
 from polyhead.scoring import answered
 from polyhead.tasks import Task
+from polyhead.training.differences import Comparisons
 from polyhead.training.run import Where, open_gold
 
 
@@ -28,7 +29,7 @@ def compare(
     data: str | None = None,
     best: str | None = None,
     tell: Callable[[str], object] = lambda _: None,
-) -> dict[str, Comparison]:
+) -> Comparisons:
     """Compare two models on the same examples, in every task that both have, by the paired bootstrap (Koehn 2004).
 
     Each model is loaded and run once, the second after the first has left memory. They may have different encoders,
@@ -45,7 +46,8 @@ def compare(
         tell: Called with each note.
 
     Returns:
-        For each task that both have and that there is gold for, its figures and their differences.
+        For each task that both have and that there is gold for, its figures and their differences; a notebook shows
+        them as a table, and ``to_pandas`` gives one.
 
     Raises:
         PolyheadError: They have no task in common, their examples are not the same, or as :func:`polyhead.evaluate`.
@@ -64,7 +66,7 @@ def compare(
     for name in both:
         _check_same(name, (first, second), one[name], other[name], "" if file else split)
         _note_ways(name, one[name].task, other[name].task, tell)
-    return {name: compare_answers(one[name], other[name]) for name in both}
+    return Comparisons({name: compare_answers(one[name], other[name]) for name in both})
 
 
 def other_and_file(rest: Sequence[Path]) -> tuple[Path | None, Path | None]:

@@ -14,7 +14,7 @@ from polyhead.data.readers import suffix_format
 from polyhead.errors import PolyheadError, nearest
 from polyhead.files import read_json, remove_unfinished, write_json, write_text
 from polyhead.hub import push
-from polyhead.intervals import LEVEL, METHOD, SEED, Comparison, Intervals
+from polyhead.intervals import LEVEL, METHOD, SEED, Intervals
 from polyhead.loading import see_plain
 from polyhead.model import Model, load_model
 from polyhead.nn.encoder import Encoder
@@ -23,6 +23,7 @@ from polyhead.predict import ExportedModel, open_exported
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.runtime.folder import exported_folder
 from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
+from polyhead.training.differences import Comparisons
 from polyhead.training.prepare import Material, load_datasets
 
 STAGES = "stages.json"
@@ -165,7 +166,7 @@ class Run:
 
         return separate(self.folder, output)
 
-    def compare(self, other: Run | str | Path, *, split: str = "test") -> dict[str, Comparison]:
+    def compare(self, other: Run | str | Path, *, split: str = "test") -> Comparisons:
         """Compare with another run on the same examples, task by task; see :func:`polyhead.compare`.
 
         Args:
