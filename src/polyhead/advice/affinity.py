@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ STEPS = 120
 
 EVERY = 6
 """Affinities are measured after every so many steps."""
+
+TELL_SECONDS = 20.0
+"""So often it is told how far it is."""
 
 EXAMPLES = 8
 """Of each task so many examples give its gradient, and so many others its loss."""
@@ -202,14 +206,16 @@ def _measurements(training: Training, names: Sequence[str], seed: int, tell: Tel
     examples = training.material.training_set([training.model.tasks[name] for name in names])
     rng = np.random.default_rng(seed)
     found = []
-    steps = 0
+    steps, told = 0, -math.inf
     for record in training.records():
         if not isinstance(record, Stepped):
             continue
         steps = record.step
         if steps % EVERY == 0:
             found.append(_measure(training, examples, names, rng))
-            tell(f"affinities after step {steps} of {min(STEPS, record.steps)}")
+            if time.monotonic() - told >= TELL_SECONDS:
+                told = time.monotonic()
+                tell(f"affinities after step {steps} of {min(STEPS, record.steps)}")
         if steps >= STEPS:
             break
     return found, steps
