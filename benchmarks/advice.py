@@ -9,7 +9,8 @@ and SST-2 (``scratch``), and minilm after masked-lm on the text of WNUT17 (``soc
 fine-tuned on the first sentences of SST-2 and of WNUT17 and scored on the dev split, with the weights of the last
 epoch. The advice sees the same training sentences, and no score. The tables have the rank correlation (Spearman) of
 each measure with the scores, and what share of the fine-tuning's processor time the advice took. Each training, and
-each advice, is one line of the results; lines that are there already are not computed again.
+each advice, is one line of the results; lines that are there already are not computed again. Scores are means over
+seeds, advice is of one draw of examples each.
 """
 
 from __future__ import annotations
@@ -159,18 +160,20 @@ def print_tables(lines: list[dict[str, Any]]) -> None:
     tuned = [line for line in lines if line["what"] == "tuned"]
     for advice in (line for line in lines if line["what"] == "advice"):
         here = [line for line in tuned if all(line[key] == advice[key] for key in ("task", "size"))]
-        scores: dict[str, list[float]] = {}
-        for line in here:
-            scores.setdefault(line["candidate"], []).append(100 * line["score"])
-        means = {name: statistics.mean(found) for name, found in scores.items() if name in advice["candidates"]}
-        print_table(advice, means, sum(line["processor_seconds"] for line in here))
+        found = {name: [line for line in here if line["candidate"] == name] for name in advice["candidates"]}
+        scores, spent = (
+            {name: statistics.mean(line[key] for line in some) for name, some in found.items() if some}
+            for key in ("score", "processor_seconds")
+        )
+        print_table(advice, {name: 100 * score for name, score in scores.items()}, sum(spent.values()))
 
 
 def print_table(advice: dict[str, Any], scores: dict[str, float], spent: float) -> None:
     from scipy.stats import spearmanr
 
     measures = ("logme", "h_score")
-    print(f"\n### {advice['task']}, {advice['size']:,} sentences, advice on {advice['examples']:,} of them\n")
+    draw = f"{advice['examples']:,} drawn with seed {advice['seed']}"
+    print(f"\n### {advice['task']}, {advice['size']:,} sentences, advice on {draw}\n")
     print(
         f"| encoder | {FIGURES[advice['task']]} | LogME | H-score | not told from the first |\n|---|---:|---:|---:|---|"
     )

@@ -13,6 +13,10 @@ Ways:
   begin from the German ones.
 - ``both``: as ``parent``, but the decoder restores masked French text at the same time.
 - ``joint``: the network of ``scratch`` learns both pairs of languages at once, with one decoder.
+- ``back``: as ``both``, and beside the pairs at hand it learns from back-translation (Sennrich et al. 2016): the second
+  half of the French text, with English that a model made of it, which learnt French to English from the pairs at hand
+  and, jointly, German to English from the first half of the other pairs. All three languages of Multi30k say the same,
+  so with the second half it would have learnt to write the very sentences that it is to make.
 
 The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
 Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
@@ -34,7 +38,7 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint"]
+WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back"]
 ALL = 29_000
 EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
 """Epochs of a new decoder by the number of pairs; a size in between takes the next lower one's."""
@@ -46,6 +50,10 @@ FIRST = 5
 """Epochs of what comes before the pairs at hand, of ``joint``, and those of minilm after it was frozen."""
 PIECES = {1000: 2000, 10_000: 4000}
 """The most pieces of encoder and decoder each: few pairs want a small vocabulary (Sennrich and Zhang 2019)."""
+HALF = ALL // 2
+"""Where the second half of the text begins."""
+BACK_EPOCHS = 8
+"""Those of ``back``, over the pairs at hand and the synthetic ones."""
 BEAMS = 5
 SAMPLES = 5
 """So many translations of each run are kept with its figures: the first of the test split, none picked."""
@@ -75,6 +83,8 @@ def main() -> None:
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
+                if way == "back" and size > HALF:  # then there is little to be made
+                    continue
                 job = {"way": way, "target": options.target, "shape": options.shape, "size": size, "seed": seed}
                 once(corpora() / "multi30k", options, job)
 
@@ -143,6 +153,11 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         recipe["data"][other] = pairs(corpus, other, ALL)
         recipe["tasks"][other] = {"head_of": target, "data": other, "language": other}
         recipe["stages"] = [stage | {"epochs": FIRST, "sampling": 5.0}]
+    if way == "back":
+        recipe["data"]["synthetic"] = synthetic(corpus, options, job)
+        recipe["tasks"]["synthetic"] = {"head_of": target, "data": "synthetic", "language": target}
+        recipe["stages"] = [stage | {"epochs": BACK_EPOCHS, "sampling": 2.0}]
+        way = "both"
     if way in BEFORE:
         del recipe["encoder"]
         run = before(corpus, options, way, target, shape)
@@ -164,6 +179,45 @@ def before(corpus: Path, options: argparse.Namespace, way: str, target: str, sha
         _, seconds = train(recipe, folder)
         print(f"before {way}: {seconds:.0f} s", file=sys.stderr, flush=True)
     return folder
+
+
+def synthetic(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
+    """The second half of the target text, beside what a model the other way round makes of it."""
+    import polyhead
+
+    size, target, shape = job["size"], job["target"], job["shape"]
+    folder = Path(options.work) / f"back-{target}-{shape}-{size}"
+    if not (folder / "text.en").exists():
+        recipe = backward(corpus, target, shape, size)
+        run, seconds = train(recipe, folder / "run")
+        print(f"before back: {seconds:.0f} s", file=sys.stderr, flush=True)
+        texts = (corpus / f"train.{target}").read_text(encoding="utf-8").splitlines()[HALF:ALL]
+        start = time.perf_counter()
+        translate = polyhead.load(run.folder).only(target)
+        english = [str(doc[translate.names[target]]).strip() or "?" for doc in translate.texts(texts)]
+        print(f"{len(texts)} texts back: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        (folder / f"text.{target}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+        (folder / "text.en").write_text("\n".join(english) + "\n", encoding="utf-8")
+        shutil.rmtree(folder / "run")
+    return {"train": str(folder.resolve() / f"text.{{en,{target}}}"), "language": ["en", target]}
+
+
+def backward(corpus: Path, target: str, shape: str, size: int) -> dict[str, Any]:
+    """Into English, from the target's pairs at hand and the first half of the other language's, jointly; greedy."""
+    other = OTHER[target]
+    head = decoder(target, ALL, shape) | {"beams": 1}
+    stage = STAGE | SHAPES[shape]["stage"] | {"epochs": FIRST, "sampling": 5.0}
+    return {
+        "seed": 1,
+        "encoder": small(ALL, shape),
+        "data": {source: to_english(corpus, source, size if source == target else HALF) for source in (target, other)},
+        "tasks": {target: head, other: {"head_of": target, "data": other}},
+        "stages": [stage],
+    }
+
+
+def to_english(corpus: Path, source: str, size: int) -> dict[str, Any]:
+    return {"train": str(corpus / f"train.{{{source},en}}"), "language": [source, "en"], "limit": size}
 
 
 def parent(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -838,6 +838,6 @@ def test_an_option_of_several_values_wants_one() -> None:
 
 def test_values_of_a_study_with_spaces_are_told_to_take_commas() -> None:
     done = CliRunner().invoke(app, ["study", "recipe.toml", "--target", "pos", "--sizes", "20", "all", "--seeds", "2"])
-    assert done.exit_code == 2 and "(all). Several values go with commas: --sizes 100,500,all" in done.output
+    assert done.exit_code == 2 and "(all). Values of an option go with commas: --sizes 100,500,all" in done.output
     done = CliRunner().invoke(app, ["study", "recipe.toml", "--target", "pos", "--nothing"])
     assert done.exit_code == 2 and "--nothing" in done.output and "commas" not in done.output

@@ -17,16 +17,19 @@ from typer.testing import CliRunner
 
 import polyhead
 import polyhead.advice.candidates as candidates
+import polyhead.advice.ranking as ranking
 import runs
 from conftest import build_encoder
 from polyhead.advice import Advice, advise
-from polyhead.advice.units import MOST_WORDS, features, sample
+from polyhead.advice.units import MOST_WORDS, Sample, features, sample
 from polyhead.advice.view import advice_lines
 from polyhead.cli import app
 from polyhead.data.example import Example, WordLabels
 from polyhead.errors import PolyheadError
-from polyhead.nn.cache import find_cache
+from polyhead.nn.cache import Cache, find_cache
+from polyhead.nn.encoder import Encoder
 from polyhead.nn.loading import load_encoder
+from polyhead.nn.precision import Precision
 from polyhead.nn.ready import make_ready
 from polyhead.tasks import Task, make_task
 
@@ -185,6 +188,27 @@ def test_features_in_bf16_are_near_and_kept_by_themselves(tiny_encoder: Path) ->
     make_ready(encoder, "bf16")
     near = features(encoder, of, find_cache(), "bf16")
     assert 0 < np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_what_to_compute_in_is_the_recipes_or_what_the_machine_gains_from_if_a_model_can(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    plain = ranking.features
+
+    def noted(encoder: Encoder, of: Sample, cache: Cache | None, precision: Precision) -> Any:
+        asked.append(precision)
+        if precision == "bf16" and len(asked) > 1:
+            raise RuntimeError("value cannot be converted to type c10::BFloat16 without overflow")
+        return plain(encoder, of, cache, precision)
+
+    monkeypatch.setattr(ranking, "features", noted)
+    monkeypatch.setattr(ranking, "choose_precision", lambda _: "bf16")
+    recipe = write()
+    advise(recipe, "pos", sources=[])
+    assert asked == ["fp32"]
+    recipe.write_text(recipe.read_text().replace('precision = "fp32"', 'precision = "auto"'))
+    assert advise(recipe, "pos", sources=[]).encoders and asked == ["fp32", "bf16", "fp32"]
 
 
 def test_features_are_kept_for_the_next_time(tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

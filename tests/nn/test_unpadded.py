@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyhead.nn.unpadded import Unpadded
+from polyhead.nn.unpadded import Unpadded, _takes_all
 
 CPU = torch.device("cpu")
 LENGTHS = [[3, 7, 3, 1, 7, 40], [4, 4, 4], [6], [2, 0, 5]]
@@ -67,3 +67,10 @@ def test_a_gpu_is_told_where_rows_begin(monkeypatch: pytest.MonkeyPatch) -> None
     rows = Unpadded(lengths, 7, CPU)
     asked = torch.randn(3, sum(lengths), 16).unbind()
     torch.testing.assert_close(rows._attend_all(*asked, 2), rows.attend(*asked, 2))
+
+
+def test_what_a_gpu_cannot_take_at_once_attends_by_lengths() -> None:
+    pytest.importorskip("torch.nn.attention.varlen")
+    assert _takes_all(torch.bfloat16, 32) == _takes_all(torch.float16, 256) == (torch.version.hip is None)
+    assert not any(_takes_all(dtype, size) for dtype, size in ((torch.float32, 32), (torch.bfloat16, 26)))
+    assert not _takes_all(torch.bfloat16, 264)

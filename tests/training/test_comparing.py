@@ -92,6 +92,7 @@ def test_a_comparison_shows_itself_in_a_notebook(everything: Path, other: Path) 
     found = polyhead.Run.open(everything).compare(polyhead.Run.open(other), split="dev")
     shown = found._repr_html_()
     assert all(escape(found.verdict(task)) in shown for task in found)
+    assert f"A: {everything}" in shown and f"B: {other}" in shown
     rows = found.to_pandas()
     assert isinstance(rows, pandas.DataFrame) and list(dict.fromkeys(rows.task)) == list(found)
     main = rows[(rows.task == "pos") & (rows.figure == "accuracy")].iloc[0]

@@ -15,11 +15,11 @@ from typing import Any
 
 from polyhead.advice.affinity import Together, together
 from polyhead.advice.candidates import Candidate, Tell, named, own, source, sources_of
-from polyhead.advice.measures import Measured, Sure, h_score, logme, measured, sure
+from polyhead.advice.measures import Floats, Measured, Sure, h_score, logme, measured, sure
 from polyhead.advice.units import Sample, features, sample
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.cache import find_cache
-from polyhead.nn.precision import choose_precision
+from polyhead.nn.precision import Precision, choose_precision
 from polyhead.nn.ready import make_ready
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.studies.effects import holm
@@ -205,14 +205,14 @@ class _Judge:
 
     Args:
         of: What they are judged on.
-        recipe: Says on which device.
+        recipe: Says on which device, and what to compute in.
         tell: Called with each note.
     """
 
     def __init__(self, of: Sample, recipe: Recipe, tell: Tell) -> None:
         self.of = of
         self.device = device_of(recipe)
-        self.precision = choose_precision(self.device)
+        self.precision = choose_precision(self.device) if recipe.precision == "auto" else recipe.precision
         self.tell = tell
         self.cache = find_cache()
         self.failures: dict[str, str] = {}
@@ -239,19 +239,31 @@ class _Judge:
     def one(self, candidate: Candidate) -> _Judged:
         """What a candidate is worth."""
         start = time.perf_counter()
-        encoder = candidate.open().to(self.device)
-        make_ready(encoder, self.precision)
         try:
-            made = features(encoder, self.of, self.cache, self.precision)
+            made = self._features(candidate, self.precision)
         except RuntimeError as error:  # of torch: memory is short, or a model wants what no other does
-            said = str(error).strip().splitlines()[:1]
-            raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {''.join(said)}") from error
-        del encoder
+            made = self._exact(candidate, error)
         worth = measured(logme, made, self.of.gold, self.of.groups)
         other = h_score(made, self.of.gold) if self.of.classes else None
         seconds = time.perf_counter() - start
         self.tell(f"{candidate.name}: LogME {worth.value:.3f} ({seconds:.0f} s)")
         return _Judged(candidate.name, candidate.way, worth, other, seconds)
+
+    def _features(self, candidate: Candidate, precision: Precision) -> Floats:
+        """What a candidate makes of the sample; it is let go at once."""
+        encoder = candidate.open().to(self.device)
+        make_ready(encoder, precision)
+        return features(encoder, self.of, self.cache, precision)
+
+    def _exact(self, candidate: Candidate, error: RuntimeError) -> Floats:
+        """The same in fp32, where bf16 failed, which some models cannot compute in."""
+        try:
+            if self.precision == "bf16":
+                return self._features(candidate, "fp32")
+        except RuntimeError as again:
+            error = again
+        said = str(error).strip().splitlines()[:1]
+        raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {''.join(said)}") from error
 
 
 def _ranked(judged: Sequence[_Judged], before: _Judged | None) -> list[Ranked]:

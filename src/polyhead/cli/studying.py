@@ -52,7 +52,7 @@ class _Commas(TyperCommand):
         except Exception as error:  # releases of typer differ in its type
             if "extra argument" not in str(error):
                 raise
-            raise typer.BadParameter(f"{error}. Several values go with commas: --sizes 100,500,all", ctx) from None
+            raise typer.BadParameter(f"{error}. Values of an option go with commas: --sizes 100,500,all", ctx) from None
 
 
 @app.command(cls=_Commas)

@@ -109,8 +109,8 @@ class Bert(nn.Module):
         states = [hidden]
         for layer in self.encoder.layer:  # type: ignore[union-attr]
             hidden = layer(hidden, rows)
-            states.append(hidden)
-        wanted = [rows.filled(state) for state in (states if output_hidden_states else states[-1:])]
+            states = [*states, hidden] if output_hidden_states else [hidden]
+        wanted = [rows.filled(state) for state in states]
         return SimpleNamespace(
             last_hidden_state=wanted[-1], hidden_states=tuple(wanted) if output_hidden_states else None
         )

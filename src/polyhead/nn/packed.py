@@ -15,14 +15,18 @@ ROWS = 2048
 """The rows that the layout is chosen for: a batch of prediction. Any other number of rows is right, too."""
 
 
+STEPS = ((32, 1), (256, 16))
+"""Up to so many rows their number is filled up to a multiple of so many; above to one of ``STEP``. For each number that
+it has not seen yet oneDNN compiles a program of its own, which takes several times as long as the product of a small
+batch. The fewest rows, as a decoder's, are as they are: such numbers come again and again."""
+
 STEP = 64
-"""Numbers of rows are filled up to a multiple of this: for each that it has not seen yet oneDNN compiles a program of
-its own, which takes several times as long as the product of a small batch."""
 
 
 def filled_up(rows: int) -> int:
     """The number of rows that a layer computes in place of ``rows``."""
-    return -(-rows // STEP) * STEP
+    step = next((step for most, step in STEPS if rows <= most), STEP)
+    return -(-rows // step) * step
 
 
 class PackedLinear(nn.Linear):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -18,12 +19,15 @@ from polyhead.nn.attention import short_attention
 HALVES = (torch.bfloat16, torch.float16)
 """What a GPU's attention over rows of all lengths computes in."""
 
+MULTIPLE, MOST = 8, 256
+"""What it wants the size of a head to be a multiple of, and at most."""
+
 
 class Unpadded:
     """How the pieces of a batch's rows lie without filling.
 
     Args:
-        lengths: The pieces of each row, which come first in it. Shape (rows,).
+        lengths: The pieces of each row, which come first in it, some at least in one of them. Shape (rows,).
         pieces: The pieces of a row with its filling.
         device: Where they lie.
 
@@ -33,7 +37,7 @@ class Unpadded:
     """
 
     def __init__(self, lengths: Sequence[int], pieces: int, device: torch.device) -> None:
-        counts = np.asarray(lengths)
+        counts = np.asarray(lengths, dtype=np.int64)
         order = np.argsort(counts, kind="stable")
         self.shape = (len(counts), pieces)
         self.device = device
@@ -70,7 +74,7 @@ class Unpadded:
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
         """Attention of each row's pieces to one another, (all pieces, width) each and returned."""
-        if query.device.type == "cuda" and query.dtype in HALVES:
+        if query.device.type == "cuda" and _takes_all(query.dtype, query.shape[1] // heads):
             return self._attend_all(query, key, value, heads)
         parts = [self._attend_alike(query, key, value, heads, group) for group in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -95,3 +99,10 @@ class Unpadded:
         if found is None:
             found = nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).contiguous()
         return found.view(end - start, -1)
+
+
+def _takes_all(dtype: torch.dtype, size: int) -> bool:
+    """Whether a GPU can attend to rows of all lengths at once, with heads of this size."""
+    fits = dtype in HALVES and size % MULTIPLE == 0 and size <= MOST
+    there = torch.version.hip is None and find_spec("torch.nn.attention.varlen") is not None  # an older torch lacks it
+    return fits and there

@@ -281,7 +281,8 @@ class Task(ABC):
     ) -> tuple[Pieces, Any]:
         """A block as the encoder gets to read it, and what the head is to find out about it; by default nothing.
 
-        Called for a task that does not annotate, anew at each step.
+        Called for a task that does not annotate, anew at each step; where a GPU computes, by another thread and ahead
+        of time, so that it must change nothing of the task.
 
         Args:
             pieces: A block. ``starts`` are the first pieces of its words; the words themselves are left out.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
@@ -22,11 +24,13 @@ class Ahead(Generic[T]):
 
     Args:
         lay_out: What makes a batch of some examples at a step, counted from 0. It depends on nothing else.
+        device: The GPU that computes, whose memory the thread pins.
     """
 
-    def __init__(self, lay_out: Callable[[Rows, int], T]) -> None:
+    def __init__(self, lay_out: Callable[[Rows, int], T], device: torch.device | None = None) -> None:
         self.lay_out = lay_out
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="polyhead-ahead")
+        begin = partial(torch.cuda.set_device, device) if device is not None and device.type == "cuda" else None
+        self._thread = ThreadPoolExecutor(1, "polyhead-ahead", begin)
         self._coming: Iterator[tuple[Rows, int]] = iter(())
         self._begun: deque[tuple[Rows, int, Future[T]]] = deque()
 

@@ -66,7 +66,9 @@ def compare(
     for name in both:
         _check_same(name, (first, second), one[name], other[name], "" if file else split)
         _note_ways(name, one[name].task, other[name].task, tell)
-    return Comparisons({name: compare_answers(one[name], other[name]) for name in both})
+    found = Comparisons({name: compare_answers(one[name], other[name]) for name in both})
+    found.places = (str(first), str(second))
+    return found
 
 
 def other_and_file(rest: Sequence[Path]) -> tuple[Path | None, Path | None]:

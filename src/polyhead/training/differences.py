@@ -27,7 +27,13 @@ MEANING = (
 
 
 class Comparisons(dict[str, Comparison]):
-    """Two models, A and B, on the same examples: for each task its comparison. A notebook shows it as a table."""
+    """Two models, A and B, on the same examples: for each task its comparison. A notebook shows it as a table.
+
+    Attributes:
+        places: Where A and B are.
+    """
+
+    places: tuple[str, str] = ("", "")
 
     def rows(self) -> list[list[str]]:
         """A row for each task and figure, as ``HEAD`` says; figures by label are left to :meth:`to_pandas`."""
@@ -80,5 +86,6 @@ class Comparisons(dict[str, Comparison]):
         )
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{escape(self.verdict(task))}</p>" for task in self)
+        named = [f"{name}: {place}" for name, place in zip("AB", self.places, strict=True) if place]
+        lines = "".join(f"<p>{escape(line)}</p>" for line in (*named, *map(self.verdict, self)))
         return lines + table(MEANING, HEAD, self.rows())

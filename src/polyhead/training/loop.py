@@ -121,9 +121,12 @@ class Training:
         yield StageStarted(
             stage.name, tasks, plan.drawn, examples.left_out, stage.epochs, plan.steps, progress.step, self.learning
         )
-        while progress.epoch < stage.epochs and not self._out_of_patience(stage):
-            yield from self._epoch(stage, plan)
-            yield self._end_epoch(stage, tasks)
+        try:
+            while progress.epoch < stage.epochs and not self._out_of_patience(stage):
+                yield from self._epoch(stage, plan)
+                yield self._end_epoch(stage, tasks)
+        finally:
+            self.passes.look_no_further()
         yield self._end_stage(stage)
 
     def _examples(self, number: int, taught: Sequence[str]) -> TrainingSet:

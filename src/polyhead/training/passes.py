@@ -115,11 +115,17 @@ class Passes:
             number: The first step's, from 0.
         """
         if self.ahead is None and self.model.encoder.device.type == "cuda":
-            self.ahead = Ahead(self._laid_out)
+            self.ahead = Ahead(self._laid_out, self.model.encoder.device)
         if self.ahead is not None:
             steps = ((rows, number + place // accumulate) for place, rows in enumerate(batches))
             shares = ((self._share(rows, step), step) for rows, step in steps)
             self.ahead.begin((rows, step) for rows, step in shares if len(rows))
+
+    def look_no_further(self) -> None:
+        """Lay nothing out ahead of time any more, whatever has happened."""
+        if self.ahead is not None:
+            self.ahead.close()
+            self.ahead = None
 
     def step(
         self, batches: Sequence[Rows], number: int, done: float, *, measure: bool, wishes: Sequence[bool] = ()
@@ -162,8 +168,6 @@ class Passes:
         """Leave the weights alone from now on."""
         if self.adding is not None:
             self.adding.close()
-        if self.ahead is not None:
-            self.ahead.close()
 
     def _several_passes(self, losses: Mapping[str, LossSum], *, measure: bool) -> bool:
         """Whether a batch takes a backward pass for each task, so that no gradient is whole before the last one."""
