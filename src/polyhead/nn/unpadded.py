@@ -7,7 +7,7 @@ mask. A GPU takes rows of all lengths at once, by where each of them begins (Dao
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -101,6 +101,7 @@ class Unpadded:
         return found.view(end - start, -1)
 
 
+@lru_cache
 def _takes_all(dtype: torch.dtype, size: int) -> bool:
     """Whether a GPU can attend to rows of all lengths at once, with heads of this size."""
     fits = dtype in HALVES and size % MULTIPLE == 0 and size <= MOST
