@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from families import build_writing
 
@@ -191,16 +192,23 @@ def test_parity_is_kept_with_the_folder(plain: Path, small: Path) -> None:
             assert one["difference"] < 1e-3
 
 
-def test_int8_says_what_it_costs(small: Path) -> None:
+def test_int8_says_what_it_costs(plain: Path, small: Path) -> None:
     config = json.loads((small / "config.json").read_text(encoding="utf-8"))
     assert config["precision"] == "int8"
     assert config["int8"]["products"] == 12, "six in each of two layers"
     assert config["int8"]["fp32_products"] == []
     assert {"pos", "syntax", "entities", "mood", "fr"} <= set(config["int8"]["dev"])
     assert "What int8 costs" in (small / "README.md").read_text(encoding="utf-8")
-    assert (small / "model.onnx").stat().st_size < (small.parent / "onnx" / "model.onnx").stat().st_size
+    assert (small / "model.onnx").stat().st_size < (plain / "model.onnx").stat().st_size
     found = answers(polyhead.load(small))
     assert [one["text"] for one in found] == list(TEXTS)
+
+
+def test_int8_products_add_their_biases_themselves(small: Path) -> None:
+    graph = onnx.load(str(small / "model.onnx")).graph
+    products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 12
+    assert all(len(node.input) == 7 for node in products)
 
 
 def test_int8_that_costs_too_much_is_put_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ more on dev than it may.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,10 +250,14 @@ def _rewritten(graph: onnx.ModelProto, products: Sequence[Product], ranges: Mapp
     out = onnx.ModelProto()
     out.CopyFrom(graph)
     wanted = {product.node: product for product in products}
+    biases = _biases(out, wanted)
+    added = {node.name for node in biases.values()}
     nodes: list[onnx.NodeProto] = []
     done: set[str] = set()
     for node in out.graph.node:
         product = wanted.get(node.name)
+        if node.name in added:  # the product before it does that
+            continue
         if product is None:
             nodes.append(node)
             continue
@@ -264,7 +269,7 @@ def _rewritten(graph: onnx.ModelProto, products: Sequence[Product], ranges: Mapp
             _put(out, f"{source}.zero", np.asarray(found.zero, dtype=np.uint8))
             inputs = [source, f"{source}.scale", f"{source}.zero"]
             nodes.append(helper.make_node("QuantizeLinear", inputs, [f"{source}.whole"], name=f"{source}.whole"))
-        nodes.append(_whole_product(out, node, product))
+        nodes.append(_whole_product(out, node, product, biases.get(node.output[0])))
     del out.graph.node[:]
     out.graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
@@ -275,7 +280,18 @@ def _rewritten(graph: onnx.ModelProto, products: Sequence[Product], ranges: Mapp
     return out
 
 
-def _whole_product(out: onnx.ModelProto, node: onnx.NodeProto, product: Product) -> onnx.NodeProto:
+def _biases(graph: onnx.ModelProto, products: Mapping[str, Product]) -> dict[str, onnx.NodeProto]:
+    """By the results of products: the sums of them with a vector, where nothing else reads the result."""
+    vectors = {one.name for one in graph.graph.initializer if len(one.dims) == 1}
+    readers = Counter(name for node in graph.graph.node for name in node.input)
+    alone = {node.output[0] for node in graph.graph.node if node.name in products if readers[node.output[0]] == 1}
+    sums = [node for node in graph.graph.node if node.op_type == "Add" and vectors & set(node.input)]
+    return {name: node for node in sums for name in node.input if name in alone}
+
+
+def _whole_product(
+    out: onnx.ModelProto, node: onnx.NodeProto, product: Product, bias: onnx.NodeProto | None
+) -> onnx.NodeProto:
     whole, scales = whole_weights(product.weight)
     name, source = node.name, product.source
     _put(out, f"{name}.weight", whole)
@@ -289,7 +305,10 @@ def _whole_product(out: onnx.ModelProto, node: onnx.NodeProto, product: Product)
         f"{source}.zero",
         f"{name}.zeros",
     ]
-    return helper.make_node("MatMulIntegerToFloat", inputs, list(node.output), name=name, domain="com.microsoft")
+    outputs = node.output if bias is None else bias.output
+    if bias is not None:
+        inputs += [one for one in bias.input if one != node.output[0]]
+    return helper.make_node("MatMulIntegerToFloat", inputs, list(outputs), name=name, domain="com.microsoft")
 
 
 def _put(out: onnx.ModelProto, name: str, array: NDArray[Any]) -> None:
