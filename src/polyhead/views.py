@@ -69,9 +69,10 @@ def show_signatures(signatures: Mapping[str, Mapping[str, str]]) -> None:
         show(line)
 
 
-def show_comparison(found: Comparisons, first: str, second: str, title: str) -> None:
+def show_comparison(found: Comparisons, title: str) -> None:
     """Two models side by side: a table, what it says of each task's main figure, and of what it says nothing."""
-    show(f"A: {first}\nB: {second}")
+    for name, place in zip("AB", found.places, strict=True):
+        show(f"{name}: {place}")
     table = Table(title=escape(title), title_justify="left", show_edge=False)
     for column in HEAD:
         table.add_column(column, justify="right" if column in RIGHT else "left")

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import polyhead
 import polyhead.advice.candidates as candidates
 import polyhead.advice.ranking as ranking
+import polyhead.training.prepare as prepare
 import runs
 from conftest import build_encoder
 from polyhead.advice import Advice, advise
@@ -203,7 +204,7 @@ def test_what_to_compute_in_is_the_recipes_or_what_the_machine_gains_from_if_a_m
         return plain(encoder, of, cache, precision)
 
     monkeypatch.setattr(ranking, "features", noted)
-    monkeypatch.setattr(ranking, "choose_precision", lambda _: "bf16")
+    monkeypatch.setattr(prepare, "choose_precision", lambda _: "bf16")
     recipe = write()
     advise(recipe, "pos", sources=[])
     assert asked == ["fp32"]

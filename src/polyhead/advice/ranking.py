@@ -19,13 +19,13 @@ from polyhead.advice.measures import Floats, Measured, Sure, h_score, logme, mea
 from polyhead.advice.units import Sample, features, sample
 from polyhead.errors import PolyheadError, nearest
 from polyhead.nn.cache import find_cache
-from polyhead.nn.precision import Precision, choose_precision
+from polyhead.nn.precision import Precision
 from polyhead.nn.ready import make_ready
 from polyhead.recipe import Recipe, load_recipe
 from polyhead.studies.effects import holm
 from polyhead.studies.ways import TUNED, WITH
 from polyhead.tasks import Task
-from polyhead.training.prepare import device_of, load_datasets, prepare_tasks
+from polyhead.training.prepare import device_of, load_datasets, precision_of, prepare_tasks
 
 EXAMPLES = 500
 """On so many of the target's training examples encoders are judged."""
@@ -212,7 +212,7 @@ class _Judge:
     def __init__(self, of: Sample, recipe: Recipe, tell: Tell) -> None:
         self.of = of
         self.device = device_of(recipe)
-        self.precision = choose_precision(self.device) if recipe.precision == "auto" else recipe.precision
+        self.precision = precision_of(recipe, self.device)
         self.tell = tell
         self.cache = find_cache()
         self.failures: dict[str, str] = {}
@@ -239,31 +239,29 @@ class _Judge:
     def one(self, candidate: Candidate) -> _Judged:
         """What a candidate is worth."""
         start = time.perf_counter()
-        try:
-            made = self._features(candidate, self.precision)
-        except RuntimeError as error:  # of torch: memory is short, or a model wants what no other does
-            made = self._exact(candidate, error)
+        made = self._features(candidate)
         worth = measured(logme, made, self.of.gold, self.of.groups)
         other = h_score(made, self.of.gold) if self.of.classes else None
         seconds = time.perf_counter() - start
         self.tell(f"{candidate.name}: LogME {worth.value:.3f} ({seconds:.0f} s)")
         return _Judged(candidate.name, candidate.way, worth, other, seconds)
 
-    def _features(self, candidate: Candidate, precision: Precision) -> Floats:
-        """What a candidate makes of the sample; it is let go at once."""
-        encoder = candidate.open().to(self.device)
-        make_ready(encoder, precision)
-        return features(encoder, self.of, self.cache, precision)
+    def _features(self, candidate: Candidate) -> Floats:
+        """What a candidate makes of the sample, in fp32 where it cannot compute in bf16; it is let go at once.
 
-    def _exact(self, candidate: Candidate, error: RuntimeError) -> Floats:
-        """The same in fp32, where bf16 failed, which some models cannot compute in."""
-        try:
-            if self.precision == "bf16":
-                return self._features(candidate, "fp32")
-        except RuntimeError as again:
-            error = again
-        said = str(error).strip().splitlines()[:1]
-        raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {''.join(said)}") from error
+        Raises:
+            PolyheadError: It cannot read the texts.
+        """
+        said = ""
+        tried: tuple[Precision, Precision] = (self.precision, "fp32")
+        for precision in dict.fromkeys(tried):
+            try:
+                encoder = candidate.open().to(self.device)
+                make_ready(encoder, precision)
+                return features(encoder, self.of, self.cache, precision)
+            except RuntimeError as error:  # of torch: memory is short, or a model wants what no other does
+                said = "".join(str(error).strip().splitlines()[:1])
+        raise PolyheadError(f"The encoder {candidate.name!r} cannot read the texts: {said}")
 
 
 def _ranked(judged: Sequence[_Judged], before: _Judged | None) -> list[Ranked]:

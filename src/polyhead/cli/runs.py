@@ -112,7 +112,7 @@ def evaluate(
         raise PolyheadError(f"--split {split} is no split.", remedy="Take train, dev or test.")
     if other is not None:
         compared = compare(run, other, split=split, file=file, data=data, best=best, tell=tell)
-        show_comparison(compared, str(run), str(other), str(file or split))
+        show_comparison(compared, str(file or split))
         tasks = {name: one.to_dict() for name, one in compared.items()}
         write_figures(json_file, {"first": str(run), "second": str(other), "on": str(file or split), "tasks": tasks})
         return

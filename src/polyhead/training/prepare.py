@@ -25,7 +25,7 @@ from polyhead.errors import PolyheadError, nearest
 from polyhead.launch import wishes
 from polyhead.nn.encoder import Encoder
 from polyhead.nn.pieces import Pieces
-from polyhead.nn.precision import find_device
+from polyhead.nn.precision import Precision, choose_precision, find_device
 from polyhead.recipe import Recipe
 from polyhead.scoring import Gold
 from polyhead.tasks import Packing, Task
@@ -65,6 +65,11 @@ def device_of(recipe: Recipe) -> torch.device:
         if ranks.several() and device.type != "cpu":
             _see_own_gpu(device, recipe.device)
     return device
+
+
+def precision_of(recipe: Recipe, device: torch.device) -> Precision:
+    """What a recipe computes in on a device."""
+    return choose_precision(device) if recipe.precision == "auto" else recipe.precision
 
 
 def _see_own_gpu(device: torch.device, name: str) -> None:

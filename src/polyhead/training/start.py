@@ -21,7 +21,6 @@ from polyhead.files import check_place, read_json, write_json, write_text
 from polyhead.intervals import Answered
 from polyhead.model import BEST, Model
 from polyhead.nn.allocator import keep_freed_memory
-from polyhead.nn.precision import choose_precision
 from polyhead.recipe import Recipe, load_recipe, named_stages
 from polyhead.scoring import measure
 from polyhead.tasks import Task
@@ -38,7 +37,7 @@ from polyhead.training.log import Log
 from polyhead.training.loop import Training
 from polyhead.training.optim import usual_rate
 from polyhead.training.origin import KEPT, find_origin
-from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, prepare_tasks
+from polyhead.training.prepare import Material, check_stages, device_of, load_datasets, precision_of, prepare_tasks
 from polyhead.training.records import Record, StageEnded, StageStarted, Stepped
 from polyhead.training.run import BEGIN, INTERVALS, STAGES, Run, write_card, write_intervals
 
@@ -185,7 +184,7 @@ def set_up(recipe: Recipe, folder: Path, tell: Callable[[str], object]) -> tuple
     with recipe.blamed():
         datasets = load_datasets(recipe, tasks, SPLITS)
         notes = [note for dataset in datasets.values() for note in dataset.notes] + prepare_tasks(tasks, datasets)
-    precision = ranks.told(choose_precision(device) if recipe.precision == "auto" else recipe.precision)
+    precision = ranks.told(precision_of(recipe, device))
     encoder = origin.encoder(datasets, tasks)
     with recipe.blamed():
         see_layers(recipe.stages, encoder)
