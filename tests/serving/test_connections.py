@@ -14,7 +14,7 @@ import pytest
 from polyhead.errors import PolyheadError
 from polyhead.serving.metrics import Metrics
 from polyhead.serving.models import Models
-from polyhead.serving.server import Server, address_of, listen
+from polyhead.serving.server import Server, address_of, listen, run_server
 from polyhead.serving.settings import Settings
 from serving.stub import Stub
 
@@ -226,3 +226,15 @@ def test_an_address_that_is_taken_is_told_before_any_model_is_loaded() -> None:
         listen(Settings(host="203.0.113.7"))
     with pytest.raises(PolyheadError, match="Cannot listen at"):
         listen(Settings(host="no such host"))
+
+
+def test_who_connects_as_soon_as_the_address_is_told_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ConnectedError(Exception): ...
+
+    def connect(address: str) -> None:
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 5).close()
+        raise ConnectedError
+
+    monkeypatch.setattr("polyhead.serving.server.Models", lambda *given: Models(*given, Stub().start))
+    with pytest.raises(ConnectedError):
+        run_server({"one": "one"}, Settings(port=0), connect)

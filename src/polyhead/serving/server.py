@@ -53,6 +53,7 @@ async def _serve(
     try:
         await models.begin()
         server = Server(models, settings, metrics)
+        listening.listen(BACKLOG)  # so that nobody is refused who connects when the address is told
         tell(address_of(listening))
         await server.serve(sockets=[listening])
     finally:
