@@ -5,8 +5,9 @@
 
 A server is started on the model as ``polyhead serve`` starts it. Clients in a process of their own ask over the
 loopback, each on one kept connection, one text a request, the next as soon as the last is answered; every answer is
-checked to be that of its own question. The same texts are answered by ``polyhead.load(RUN).texts`` in a third
-process, as one long list, which is the most that the model does on this machine. The two take turns, round by round.
+checked to be that of its own question. The same texts are answered by ``polyhead.load(RUN)`` in a third process:
+in batches of as many as there are clients, which is the most that the server can gather, and as one long list, whose
+texts are sorted by length a thousand at a time. The three take turns, round by round.
 The clients compute on the same processors: what they, the server and the model take of them is in the table. ``RUN``
 is trained on the sample corpus if it is not there; the texts are lines of a file, by default the sentences of that
 corpus.
@@ -28,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from itertools import count, cycle, islice
@@ -123,44 +125,60 @@ def take_turns(process: subprocess.Popen[str], url: str, texts: list[str], optio
     ours.recv()  # it is loaded
     mean = statistics.mean(map(len, texts))
     print(f"{machine()}; {len(texts)} texts of {mean:.0f} characters on average; {options.clients} clients\n")
-    print("| round | in-process texts/s | served texts/s | share | median ms | p99 ms | answers | lost |", end="")
-    print(" CPU s/s: clients | server | model |\n|---:|---:|---:|---:|---:|---:|---|---:|---:|---:|---:|")
+    columns = ["round", "one list, texts/s", "batches, texts/s", "served, texts/s", "of the list", "of batches"]
+    columns += ["median, ms", "p99, ms", "answers", "lost", "CPU s/s: clients", "server", "model"]
+    print("| " + " | ".join(columns) + " |\n|" + 8 * "---:|" + "---|" + 4 * "---:|")
     ask(url, texts, options.clients, min(5.0, options.seconds))  # warm up
     shares = []
     for number in range(1, options.rounds + 1):
-        ours.send(options.seconds)
-        alone = ours.recv()
+        alone = []
+        for at_once in (None, options.clients):
+            ours.send((options.seconds, at_once))
+            alone.append(ours.recv())
         before = cpu_of(process)
         got = ask(url, texts, options.clients, options.seconds)
         used = [(now - then) / got.seconds for now, then in zip(cpu_of(process), before, strict=True)]
         served = got.texts / got.seconds
-        shares.append(served / alone)
+        shares.append([served / one for one in alone])
         median, late = (statistics.quantiles(got.latencies, n=100)[place] * 1000 for place in (49, 98))
         answers = ", ".join(f"{status}: {number:,}" for status, number in sorted(got.statuses.items()))
-        row = [f"{number}", f"{alone:.1f}", f"{served:.1f}", f"{shares[-1]:.1%}", f"{median:.1f}", f"{late:.1f}"]
-        row += [answers, f"{got.lost}", f"{got.cpu / got.seconds:.2f}", *(f"{one:.2f}" for one in used)]
+        row = [f"{number}", *(f"{one:.1f}" for one in (*alone, served)), *(f"{share:.1%}" for share in shares[-1])]
+        row += [f"{median:.1f}", f"{late:.1f}", answers, f"{got.lost}"]
+        row += [f"{one:.2f}" for one in (got.cpu / got.seconds, *used)]
         print("| " + " | ".join(row) + " |", flush=True)
     ours.send(None)
-    print(f"\nShare of in-process throughput: median {statistics.median(shares):.1%}")
+    of_list, of_batches = (f"{statistics.median(found):.1%}" for found in zip(*shares, strict=True))
+    print(f"\nMedian share of in-process throughput: {of_list} of one list, {of_batches} of batches")
 
 
 def answer_inside(run: Path, texts: list[str], connection: Connection) -> None:
-    """Answer texts as one long list for as many seconds as are asked for; sends back texts a second."""
+    """Answer texts for as many seconds as are asked for, so many at once or as one long list; sends texts a second."""
     import polyhead
-    from polyhead.data import Example
 
     annotate = polyhead.load(run)
     annotate.texts(texts[:100])
     connection.send(None)
-    while (seconds := connection.recv()) is not None:
+    while (asked := connection.recv()) is not None:
+        seconds, at_once = asked
         begin = time.perf_counter()
         done = 0
-        for doc in annotate.stream(Example(text=text) for text in cycle(texts)):
+        for doc in answers(annotate, texts, at_once):
             json.dumps(doc.to_dict(confidence=False), ensure_ascii=False)
             done += 1
             if done % 64 == 0 and time.perf_counter() - begin > seconds:
                 break
         connection.send(done / (time.perf_counter() - begin))
+
+
+def answers(annotate: Any, texts: list[str], at_once: int | None) -> Iterator[Any]:
+    """Answers without end, to so many texts at once or as one long list."""
+    from polyhead.data import Example
+
+    ring = cycle(texts)
+    if at_once is None:
+        yield from annotate.stream(Example(text=text) for text in ring)
+    while at_once:
+        yield from annotate.texts(list(islice(ring, at_once)))
 
 
 def cpu_of(process: subprocess.Popen[str]) -> list[float]:

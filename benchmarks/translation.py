@@ -17,6 +17,8 @@ Ways:
   half of the French text, with English that a model made of it, which learnt French to English from the pairs at hand
   and, jointly, German to English from the first half of the other pairs. All three languages of Multi30k say the same,
   so with the second half it would have learnt to write the very sentences that it is to make.
+- ``again``: ``back`` once more (Hoang et al. 2018). A model trained as ``back`` translates the first half of the
+  English text into French; with these pairs beside its others, the model into English learns anew and translates anew.
 
 The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
 Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
@@ -38,7 +40,9 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back"]
+WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back", "again"]
+TURNS = {"back": 1, "again": 2}
+"""How often the text of the target language is translated back."""
 ALL = 29_000
 EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
 """Epochs of a new decoder by the number of pairs; a size in between takes the next lower one's."""
@@ -53,7 +57,7 @@ PIECES = {1000: 2000, 10_000: 4000}
 HALF = ALL // 2
 """Where the second half of the text begins."""
 BACK_EPOCHS = 8
-"""Those of ``back``, over the pairs at hand and the synthetic ones."""
+"""Those of ``back`` and ``again``, over the pairs at hand and the synthetic ones."""
 BEAMS = 5
 SAMPLES = 5
 """So many translations of each run are kept with its figures: the first of the test split, none picked."""
@@ -83,7 +87,7 @@ def main() -> None:
     for size in options.sizes:
         for seed in options.seeds:
             for way in options.ways:
-                if way == "back" and size > HALF:  # then there is little to be made
+                if way in TURNS and size > HALF:  # then there is little to be made
                     continue
                 job = {"way": way, "target": options.target, "shape": options.shape, "size": size, "seed": seed}
                 once(corpora() / "multi30k", options, job)
@@ -153,8 +157,8 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         recipe["data"][other] = pairs(corpus, other, ALL)
         recipe["tasks"][other] = {"head_of": target, "data": other, "language": other}
         recipe["stages"] = [stage | {"epochs": FIRST, "sampling": 5.0}]
-    if way == "back":
-        recipe["data"]["synthetic"] = synthetic(corpus, options, job)
+    if way in TURNS:
+        recipe["data"]["synthetic"] = translated_back(corpus, options, job, TURNS[way])
         recipe["tasks"]["synthetic"] = {"head_of": target, "data": "synthetic", "language": target}
         recipe["stages"] = [stage | {"epochs": BACK_EPOCHS, "sampling": 2.0}]
         way = "both"
@@ -181,37 +185,64 @@ def before(corpus: Path, options: argparse.Namespace, way: str, target: str, sha
     return folder
 
 
-def synthetic(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
-    """The second half of the target text, beside what a model the other way round makes of it."""
+def translated_back(corpus: Path, options: argparse.Namespace, job: dict[str, Any], turn: int) -> dict[str, Any]:
+    """The second half of the target text, beside the English that a model makes of it."""
+    recipe = backward(corpus, job["target"], job["shape"], job["size"])
+    if turn > 1:
+        recipe["data"]["forward"] = translated(corpus, options, job, turn - 1)
+        recipe["tasks"]["forward"] = {"head_of": job["target"], "data": "forward"}
+    return synthetic(corpus, options, job, f"back-{turn}", recipe, job["target"], "en", slice(HALF, ALL))
+
+
+def translated(corpus: Path, options: argparse.Namespace, job: dict[str, Any], turn: int) -> dict[str, Any]:
+    """The first half of the English text, beside what a model makes of it that learnt with texts translated back."""
+    way = next(way for way, turns in TURNS.items() if turns == turn)
+    recipe = recipe_of(corpus, options, job | {"way": way, "seed": 1})
+    return synthetic(corpus, options, job, f"forward-{turn}", recipe, "en", job["target"], slice(HALF))
+
+
+def synthetic(
+    corpus: Path,
+    options: argparse.Namespace,
+    job: dict[str, Any],
+    name: str,
+    recipe: dict[str, Any],
+    source: str,
+    made: str,
+    part: slice,
+) -> dict[str, Any]:
+    """Pairs whose sources are what a recipe's model makes of a part of the text of one language, which is their target.
+
+    The model is trained, and the pairs are written, when first asked for. They are made greedily.
+    """
     import polyhead
 
-    size, target, shape = job["size"], job["target"], job["shape"]
-    folder = Path(options.work) / f"back-{target}-{shape}-{size}"
-    if not (folder / "text.en").exists():
-        recipe = backward(corpus, target, shape, size)
+    target = job["target"]
+    folder = Path(options.work) / f"{name}-{target}-{job['shape']}-{job['size']}"
+    if not (folder / f"text.{made}").exists():
         run, seconds = train(recipe, folder / "run")
-        print(f"before back: {seconds:.0f} s", file=sys.stderr, flush=True)
-        texts = (corpus / f"train.{target}").read_text(encoding="utf-8").splitlines()[HALF:ALL]
+        print(f"before {name}: {seconds:.0f} s", file=sys.stderr, flush=True)
+        texts = (corpus / f"train.{source}").read_text(encoding="utf-8").splitlines()[:ALL][part]
         start = time.perf_counter()
         translate = polyhead.load(run.folder).only(target)
-        english = [str(doc[translate.names[target]]).strip() or "?" for doc in translate.texts(texts)]
-        print(f"{len(texts)} texts back: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        (folder / f"text.{target}").write_text("\n".join(texts) + "\n", encoding="utf-8")
-        (folder / "text.en").write_text("\n".join(english) + "\n", encoding="utf-8")
+        translate.searching(beams=1)
+        answers = [str(doc[translate.names[target]]).strip() or "?" for doc in translate.texts(texts)]
+        print(f"{len(texts)} texts for {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        (folder / f"text.{source}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+        (folder / f"text.{made}").write_text("\n".join(answers) + "\n", encoding="utf-8")
         shutil.rmtree(folder / "run")
-    return {"train": str(folder.resolve() / f"text.{{en,{target}}}"), "language": ["en", target]}
+    return {"train": str(folder.resolve() / f"text.{{{made},{source}}}"), "language": [made, source]}
 
 
 def backward(corpus: Path, target: str, shape: str, size: int) -> dict[str, Any]:
-    """Into English, from the target's pairs at hand and the first half of the other language's, jointly; greedy."""
+    """Into English, from the target's pairs at hand and the first half of the other language's, jointly."""
     other = OTHER[target]
-    head = decoder(target, ALL, shape) | {"beams": 1}
     stage = STAGE | SHAPES[shape]["stage"] | {"epochs": FIRST, "sampling": 5.0}
     return {
         "seed": 1,
         "encoder": small(ALL, shape),
         "data": {source: to_english(corpus, source, size if source == target else HALF) for source in (target, other)},
-        "tasks": {target: head, other: {"head_of": target, "data": other}},
+        "tasks": {target: decoder(target, ALL, shape), other: {"head_of": target, "data": other}},
         "stages": [stage],
     }
 
