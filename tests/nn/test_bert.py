@@ -165,7 +165,8 @@ def test_broken_weights_are_told(
 
 
 def test_a_command_answers_without_transformers_and_as_before(tmp_path: Path, tiny_encoder: Path) -> None:
-    recipe = runs.write_recipe(runs.write_data(tmp_path / "data"), tiny_encoder, "[[stages]]\nepochs = 1\n")
+    sure = "[[stages]]\nepochs = 20\nlearning_rate = 3e-3\n"  # else rounding in bf16 decides what is answered
+    recipe = runs.write_recipe(runs.write_data(tmp_path / "data"), tiny_encoder, sure)
     run = polyhead.train(recipe, tmp_path / "run")
     text = tmp_path / "text.txt"
     text.write_text("The cats sat in Rome .\nA bad day\n", encoding="utf-8")

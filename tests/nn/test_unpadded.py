@@ -32,8 +32,20 @@ def test_pieces_come_back_where_they_were(lengths: list[int], spare: int) -> Non
     assert torch.equal(rows.flat(torch.arange(pieces).expand(len(lengths), -1)), rows.within)
 
 
+def test_more_are_computed_than_there_are() -> None:
+    rows = Unpadded([2, 3], 3, CPU, lambda count: count + 4)
+    x = torch.arange(12).view(2, 3, 2)
+    flat = rows.flat(x)
+    assert rows.count == 5 and flat.shape == (9, 2) and rows.within.shape == (9,)
+    real = mask([2, 3], 3)
+    assert torch.equal(rows.filled(flat)[real], x[real])
+    even = Unpadded([3, 3], 3, CPU, lambda _: 8)
+    assert not even.whole and torch.equal(even.filled(even.flat(x)), x)
+
+
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_attention_is_that_over_filled_rows(lengths: list[int]) -> None:
+@pytest.mark.parametrize("more", [0, 5])
+def test_attention_is_that_over_filled_rows(lengths: list[int], more: int) -> None:
     torch.manual_seed(0)
     pieces, heads, size = max(lengths), 2, 8
     asked = [torch.randn(len(lengths), pieces, heads * size) for _ in range(3)]
@@ -41,7 +53,7 @@ def test_attention_is_that_over_filled_rows(lengths: list[int]) -> None:
     query, key, value = (x.view(len(lengths), pieces, heads, size).transpose(1, 2) for x in asked)
     scores = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=real[:, None, None])
     right = scores.transpose(1, 2).flatten(2)
-    rows = Unpadded(lengths, pieces, CPU)
+    rows = Unpadded(lengths, pieces, CPU, lambda count: count + more)
     with torch.inference_mode():
         found = rows.attend(*(rows.flat(x) for x in asked), heads)
     torch.testing.assert_close(rows.filled(found)[real], right[real])

@@ -21,6 +21,9 @@ NAME = "polyhead"
 SHORT = {torch.float32: 15, torch.bfloat16: 31}
 """The most pieces of a row that is short, by what is computed in; from there on torch's fused attention is faster."""
 
+FEW = 48
+"""Below so many heads of all rows torch's fused attention is faster, which has no shapes to prepare for."""
+
 VECTOR = 16
 """The numbers that a processor computes with at once, with AVX-512; softmax over fewer is computed one by one."""
 
@@ -84,7 +87,8 @@ def short_attention(
     """
     same = query.shape[:2] == key.shape[:2] and key.shape == value.shape and query.shape[3] == key.shape[3]
     short = max(query.shape[2], key.shape[2]) <= SHORT.get(query.dtype, 0)
-    if query.device.type != "cpu" or not same or not short:
+    few = query.shape[0] * query.shape[1] < FEW
+    if query.device.type != "cpu" or few or not same or not short:
         return None
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(2, 3)).float().mul_(scale)  # (batch, heads, pieces, pieces)

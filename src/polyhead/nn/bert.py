@@ -7,7 +7,7 @@ begin. Weights have the names that the library gives them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from polyhead.files import read_json
-from polyhead.nn.packed import PackedLinear, join_linear
+from polyhead.nn.packed import PackedLinear, filled_up, join_linear
 from polyhead.nn.unpadded import Unpadded
 
 _FAMILIES = {"bert": False, "electra": False, "roberta": True, "xlm-roberta": True, "camembert": True}
@@ -71,6 +71,7 @@ class Bert(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
+        self.total: Callable[[int], int] = int
         self.embeddings = _Embeddings(config)
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
@@ -99,7 +100,7 @@ class Bert(nn.Module):
         """
         given = input_ids if inputs_embeds is None else inputs_embeds
         assert given is not None
-        rows = _rows(given, attention_mask)
+        rows = _rows(given, attention_mask, self.total)
         flat = rows.flat(given)
         vectors = flat if inputs_embeds is not None else self.embeddings.word_embeddings(flat)
         types = None if token_type_ids is None else rows.flat(token_type_ids)
@@ -131,6 +132,7 @@ class Bert(nn.Module):
         weights have been packed (see :mod:`polyhead.nn.packed`)."""
         for layer in self.encoder.layer:  # type: ignore[union-attr]
             layer.fuse()
+            self.total = filled_up if layer.joined else int  # once for all layers, and not in each of their products
 
 
 class _Embeddings(nn.Module):
@@ -220,8 +222,8 @@ def _vectors(count: int, width: int) -> nn.Embedding:
     return nn.Embedding(count, width, _weight=torch.empty(count, width, device=META))  # none are drawn
 
 
-def _rows(given: Tensor, mask: Tensor | None) -> Unpadded:
+def _rows(given: Tensor, mask: Tensor | None, total: Callable[[int], int]) -> Unpadded:
     """How the pieces of (rows, pieces, ...) lie; the mask is False where rows are filled up, at their end."""
     count, pieces = given.shape[:2]
     lengths = [pieces] * count if mask is None else mask.bool().sum(1).tolist()
-    return Unpadded(lengths, pieces, given.device)
+    return Unpadded(lengths, pieces, given.device, total)

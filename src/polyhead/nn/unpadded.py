@@ -6,7 +6,7 @@ mask. A GPU takes rows of all lengths at once, by where each of them begins (Dao
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 
@@ -30,25 +30,33 @@ class Unpadded:
         lengths: The pieces of each row, which come first in it, some at least in one of them. Shape (rows,).
         pieces: The pieces of a row with its filling.
         device: Where they lie.
+        total: For a number of pieces the number to compute: after the last one come copies of some piece, which attend
+            to nothing.
 
     Attributes:
-        whole: Whether nothing is filled up.
+        whole: Whether rows lie as they came.
+        count: How many pieces there are in all.
         within: The place of each piece in its row. Shape (all pieces,).
     """
 
-    def __init__(self, lengths: Sequence[int], pieces: int, device: torch.device) -> None:
+    def __init__(
+        self, lengths: Sequence[int], pieces: int, device: torch.device, total: Callable[[int], int] = int
+    ) -> None:
         counts = np.asarray(lengths, dtype=np.int64)
         order = np.argsort(counts, kind="stable")
         self.shape = (len(counts), pieces)
         self.device = device
         self.lengths = counts[order]
         self.ends = self.lengths.cumsum()
-        self.whole = bool(counts.min(initial=pieces) == pieces)
+        self.count = int(self.lengths.sum())
+        more = np.zeros(total(self.count) - self.count, dtype=np.int64)
+        self.whole = bool(counts.min(initial=pieces) == pieces) and not len(more)
         begins = self.ends - self.lengths
-        within = np.arange(int(self.lengths.sum())) - np.repeat(begins, self.lengths)
+        within = np.arange(self.count) - np.repeat(begins, self.lengths)
         index = np.repeat(order * pieces, self.lengths) + within
         back = np.zeros(len(counts) * pieces, dtype=np.int64)
         back[index] = np.arange(len(index))
+        within, index = np.concatenate([within, more]), np.concatenate([index, more])
         self.within, self._index, self._back = (torch.from_numpy(x).to(device) for x in (within, index, back))
 
     def flat(self, x: Tensor) -> Tensor:
@@ -77,6 +85,8 @@ class Unpadded:
         if query.device.type == "cuda" and _takes_all(query.dtype, query.shape[1] // heads):
             return self._attend_all(query, key, value, heads)
         parts = [self._attend_alike(query, key, value, heads, group) for group in self.groups]
+        if len(query) > self.count:
+            parts.append(query[self.count :])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _attend_all(self, query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
