@@ -19,6 +19,7 @@ Ways:
   so with the second half it would have learnt to write the very sentences that it is to make.
 - ``again``: ``back`` once more (Hoang et al. 2018). A model trained as ``back`` translates the first half of the
   English text into French; with these pairs beside its others, the model into English learns anew and translates anew.
+- ``thrice``: that once more, from the French that a model trained as ``again`` makes.
 
 The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
 Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
@@ -40,8 +41,8 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back", "again"]
-TURNS = {"back": 1, "again": 2}
+WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back", "again", "thrice"]
+TURNS = {"back": 1, "again": 2, "thrice": 3}
 """How often the text of the target language is translated back."""
 ALL = 29_000
 EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
@@ -57,7 +58,7 @@ PIECES = {1000: 2000, 10_000: 4000}
 HALF = ALL // 2
 """Where the second half of the text begins."""
 BACK_EPOCHS = 8
-"""Those of ``back`` and ``again``, over the pairs at hand and the synthetic ones."""
+"""Those of ``back``, ``again`` and ``thrice``, over the pairs at hand and the synthetic ones."""
 BEAMS = 5
 SAMPLES = 5
 """So many translations of each run are kept with its figures: the first of the test split, none picked."""
