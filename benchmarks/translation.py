@@ -7,6 +7,7 @@ Ways:
 
 - ``scratch``: an encoder of three layers and a decoder of two, width 256, with random weights and pieces of their own.
 - ``minilm``: the pretrained English encoder, first frozen, then all of it; a decoder with random weights.
+- ``tuned``: the same, but all of it from the first step on.
 - ``denoise``: the network of ``scratch``, which first restores masked English and French text: both sides of all the
   training pairs, as plain text, without what belongs to what.
 - ``parent``: the network of ``scratch``, which first translates English to German (29,000 pairs); the French pieces
@@ -41,7 +42,9 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "denoise", "parent", "both", "joint", "back", "again", "thrice"]
+WAYS = ["scratch", "minilm", "tuned", "denoise", "parent", "both", "joint", "back", "again", "thrice"]
+PRETRAINED = ("minilm", "tuned")
+"""Those with a pretrained encoder."""
 TURNS = {"back": 1, "again": 2, "thrice": 3}
 """How often the text of the target language is translated back."""
 ALL = 29_000
@@ -138,7 +141,7 @@ def train(recipe: dict[str, Any], folder: Path) -> tuple[Any, float]:
 def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
     size, way, target, shape = job["size"], job["way"], job["target"], job["shape"]
     stage = STAGE | SHAPES[shape]["stage"]
-    epochs = by_size(EPOCHS if way in ("scratch", "minilm") else GOING_ON, size)
+    epochs = by_size(EPOCHS if way in ("scratch", *PRETRAINED) else GOING_ON, size)
     if shape == "joey":
         epochs = LIKE_JOEY
     recipe: dict[str, Any] = {
@@ -148,8 +151,9 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         "tasks": {target: decoder(target, size, shape)},
         "stages": [stage | {"epochs": epochs}],
     }
-    if way == "minilm":
+    if way in PRETRAINED:
         recipe["encoder"] = "minilm"
+    if way == "minilm":
         recipe["stages"] = [stage | {"epochs": epochs, "freeze": "encoder"}, stage | {"epochs": FIRST}]
     if way == "joint":
         other = OTHER[target]
@@ -242,14 +246,10 @@ def backward(corpus: Path, target: str, shape: str, size: int) -> dict[str, Any]
     return {
         "seed": 1,
         "encoder": small(ALL, shape),
-        "data": {source: to_english(corpus, source, size if source == target else HALF) for source in (target, other)},
+        "data": {target: aligned(corpus, target, "en", size), other: aligned(corpus, other, "en", HALF)},
         "tasks": {target: decoder(target, ALL, shape), other: {"head_of": target, "data": other}},
         "stages": [stage],
     }
-
-
-def to_english(corpus: Path, source: str, size: int) -> dict[str, Any]:
-    return {"train": str(corpus / f"train.{{{source},en}}"), "language": [source, "en"], "limit": size}
 
 
 def parent(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -301,19 +301,19 @@ def plain(corpus: Path, language: str) -> dict[str, Any]:
     return {"format": "text", "train": str(corpus / f"train.{language}")}
 
 
+def aligned(corpus: Path, source: str, target: str, size: int) -> dict[str, Any]:
+    return {"train": str(corpus / f"train.{{{source},{target}}}"), "language": [source, target], "limit": size}
+
+
 def pairs(corpus: Path, target: str, size: int) -> dict[str, Any]:
-    return {
-        "train": str(corpus / f"train.{{en,{target}}}"),
-        "test": str(corpus / f"test_2016_flickr.{{en,{target}}}"),
-        "language": ["en", target],
-        "limit": size,
-    }
+    """English to a language, with the test split."""
+    return aligned(corpus, "en", target, size) | {"test": str(corpus / f"test_2016_flickr.{{en,{target}}}")}
 
 
 def print_tables(lines: list[dict[str, Any]]) -> None:
     for target, shape in dict.fromkeys((line["target"], line["shape"]) for line in lines):
         here = [line for line in lines if (line["target"], line["shape"]) == (target, shape)]
-        weights = max(line["weights"] for line in here if line["way"] != "minilm")
+        weights = max(line["weights"] for line in here if line["way"] not in PRETRAINED)
         print(f"\n### English to {target}, {shape} size ({weights / 1e6:.1f} million weights)\n\nBLEU:\n")
         print_table(here, lambda line: 100 * line["scores"]["bleu"])
         print("\nchrF:\n")
