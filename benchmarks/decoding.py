@@ -147,14 +147,16 @@ def assemble(start: Path, run: Path, folder: Path) -> None:
     """The trained weights as one encoder-decoder of transformers."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    import polyhead
+    from polyhead.model import load_model
 
-    model = polyhead.load(run).backend.model
-    network = AutoModelForSeq2SeqLM.from_pretrained(start)
-    network.model.encoder.load_state_dict(model.encoder.transformer.state_dict(), strict=False)
-    found = network.load_state_dict(model.head("fr").decoder.network.state_dict(), strict=False)
+    model = load_model(run)
+    head = model.head("fr").decoder.network.state_dict()
+    head["lm_head.weight"] = head["model.decoder.embed_tokens.weight"]
+    # Each side has learnt vectors of its own, so that they are tied no more.
+    network = AutoModelForSeq2SeqLM.from_pretrained(start, tie_word_embeddings=False)
+    found = network.load_state_dict(head, strict=False)
     assert not found.unexpected_keys, found.unexpected_keys
-    network.tie_weights()
+    network.model.encoder.load_state_dict(model.encoder.transformer.state_dict())
     network.save_pretrained(folder)
     AutoTokenizer.from_pretrained(start).save_pretrained(folder)
 

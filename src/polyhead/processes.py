@@ -38,6 +38,11 @@ def deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def limit_threads(count: int) -> None:
+    """Let libraries that are loaded from now on compute with so many threads."""
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
+
+
 def die_with(parent: int) -> None:
     """End this process when its parent is gone: else it would hold work that the next call wants to go on with."""
 

@@ -18,6 +18,7 @@ from polyhead.errors import PolyheadError, refused
 from polyhead.files import whole
 from polyhead.loading import load
 from polyhead.output import Writer, sink_to
+from polyhead.processes import limit_threads
 
 KEEPS_BLANK = "text"
 """The format of answers in which a blank line of plain text has a place of its own."""
@@ -39,6 +40,7 @@ class Answerer:
         import torch
 
         if how.threads is not None:
+            limit_threads(how.threads)  # of libraries that are not loaded yet
             torch.set_num_threads(how.threads)
         self.how, self.read_section = how, SectionReader()
         self.annotator = annotator or opened_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ class Graphs:
         return self._open[name]
 
 
+def threads() -> int:
+    """How many threads compute: what ``OMP_NUM_THREADS`` says, which onnxruntime does not read by itself, else as many
+    as there are processors that this process may use; 0 for all of the machine's, as onnxruntime counts them."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if said.isdecimal() and int(said):
+        return int(said)
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if mine == os.cpu_count() else int(mine or 0)
+
+
 def _opened(path: Path) -> Any:
     try:
         import onnxruntime
@@ -58,6 +69,7 @@ def _opened(path: Path) -> Any:
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads()
     # The graph was optimised when it was exported; what would be found again now costs a cold start its time.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:

@@ -8,7 +8,6 @@ costs no more than the text that did.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import traceback
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyhead.data.example import Example, Labels, Spans, Text, Tree, WordLabels
 from polyhead.errors import PolyheadError
+from polyhead.processes import limit_threads
 from polyhead.serving.questions import Answer, Failure, Group, Head, Question, Wish
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def work(place: str, threads: int | None, connection: Connection) -> None:
     """
     _belong_to_the_server()
     if threads is not None:
-        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        limit_threads(threads)
     with suppress(EOFError, OSError):  # the server is gone, perhaps while the model was loaded
         annotator = _begin(place, connection)
         while annotator is not None and (groups := connection.recv()) is not None:
