@@ -71,7 +71,6 @@ class Bert(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
-        self.total: Callable[[int], int] = int
         self.embeddings = _Embeddings(config)
         self.encoder = nn.Module()
         self.encoder.layer = nn.ModuleList(_Layer(config) for _ in range(config.num_hidden_layers))
@@ -100,7 +99,9 @@ class Bert(nn.Module):
         """
         given = input_ids if inputs_embeds is None else inputs_embeds
         assert given is not None
-        rows = _rows(given, attention_mask, self.total)
+        packed = any(layer.joined for layer in self.encoder.layer)  # type: ignore[union-attr]
+        # What packed products want is laid out once for all layers, and not in each product.
+        rows = _rows(given, attention_mask, filled_up if packed else int)
         flat = rows.flat(given)
         vectors = flat if inputs_embeds is not None else self.embeddings.word_embeddings(flat)
         types = None if token_type_ids is None else rows.flat(token_type_ids)
@@ -132,7 +133,6 @@ class Bert(nn.Module):
         weights have been packed (see :mod:`polyhead.nn.packed`)."""
         for layer in self.encoder.layer:  # type: ignore[union-attr]
             layer.fuse()
-            self.total = filled_up if layer.joined else int  # once for all layers, and not in each of their products
 
 
 class _Embeddings(nn.Module):

@@ -24,7 +24,7 @@ from polyhead.recipe import Recipe, load_recipe
 from polyhead.runtime.folder import exported_folder
 from polyhead.scoring import Gold, Measured, Scores, Signatures, measure
 from polyhead.training.differences import Comparisons
-from polyhead.training.prepare import Material, load_datasets
+from polyhead.training.prepare import Material, load_datasets, precision_of
 
 STAGES = "stages.json"
 """The file of a run that says what came out of each stage."""
@@ -272,7 +272,7 @@ def open_gold(
     tasks = {name: task for name, task in model.tasks.items() if only is None or name in only}
     if isinstance(model, Model):
         same = str(device) == recipe.device  # then the figures are those of the run itself
-        model.use(recipe.precision if same and recipe.precision != "auto" else choose_precision(device))
+        model.use(precision_of(recipe, device) if same else choose_precision(device))
     if file is not None:
         recipe, split = _with_file(recipe, Path(file), data, tasks), "test"
     elif data is not None:
