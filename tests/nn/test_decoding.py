@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -228,24 +227,35 @@ def test_much_at_once_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
         assert [one.chance for one in part] == pytest.approx([one.chance for one in whole], rel=1e-4)
 
 
-def test_how_likely_a_text_is_costs_nothing_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "search",
+    [
+        Search(),
+        Search(temperature=2.0, best=3),
+        Search(beams=4, best=3),
+        Search(beams=4, best=4, length_penalty=0.2),
+        Search(beams=4, best=2, temperature=2.0),
+    ],
+    ids=["greedy", "drawn", "beams", "beams with a length penalty", "drawn beams"],
+)
+def test_how_likely_a_text_is(search: Search) -> None:
+    """The mean probability of a text's pieces, piece by piece, by the decoder itself, whatever they were drawn by."""
+    torch.manual_seed(5)
     decoder = fresh_decoder(SHAPE, WIDTH).eval()
-    states, mask = torch.randn(1, 5, WIDTH), torch.ones(1, 5, dtype=torch.bool)
-    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, [6]))
-    monkeypatch.setattr(Decoder, "forward", None)
-    ((silent,),) = decoder.write(states, mask, [1], Search(sure=False), Ends(2, 0, [6]))
-    assert silent.ids == text.ids and math.isnan(silent.chance)
-
-
-def test_how_likely_a_text_is() -> None:
-    """The mean probability of a text's pieces, piece by piece."""
-    decoder = fresh_decoder(SHAPE, WIDTH).eval()
-    states, mask = torch.randn(1, 5, WIDTH), torch.ones(1, 5, dtype=torch.bool)
-    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, [6]))
-    logs, given = 0.0, [1]
-    pieces = text.ids if len(text.ids) == 6 else [*text.ids, 2]
-    for piece in pieces:
-        logits = decoder(states, mask, torch.tensor([given]))
-        logs += float(torch.log_softmax(logits[0, -1], dim=0)[piece].detach())
-        given.append(piece)
-    assert text.chance == pytest.approx(torch.tensor(logs / len(pieces)).exp().item(), rel=1e-4)
+    with torch.no_grad():
+        decoder.embedding.weight[2] *= 2  # so that some texts end
+    states, mask = 8 * torch.randn(12, 5, WIDTH), torch.ones(12, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    limits = [6, 12, 1, 9] * 3
+    found = decoder.write(states, mask, [1, 3], search, Ends(2, 0, limits))
+    seen = set()
+    for row, limit in enumerate(limits):
+        assert len(found[row]) == search.best
+        for text in found[row]:
+            pieces = text.ids if len(text.ids) == limit else [*text.ids, 2]
+            seen.add(len(text.ids) < limit)
+            with torch.no_grad():
+                logits = decoder(states[row, None], mask[row, None], torch.tensor([[1, 3, *pieces]]))[0, 1:-1]
+            logs = logits.log_softmax(1)[range(len(pieces)), pieces]
+            assert text.chance == pytest.approx(logs.mean().exp().item(), rel=1e-4)
+    assert seen == {True, False}, "some texts end, and some are cut off"

@@ -6,7 +6,6 @@ since its work is done by the shared encoder.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -41,8 +40,7 @@ class Written:
 
     Attributes:
         ids: Its pieces, without special ones.
-        chance: The geometric mean of its pieces' probabilities, that of its end included unless it was cut off; no
-            number if nobody asked for it.
+        chance: The geometric mean of its pieces' probabilities, that of its end included unless it was cut off.
     """
 
     ids: list[int]
@@ -157,41 +155,24 @@ class Decoder(nn.Module):
     def _write(
         self, states: Tensor, mask: Tensor, start: Sequence[int], search: Search, ends: Ends
     ) -> list[list[Written]]:
+        from polyhead.nn.watching import Watching  # brings transformers' generation, which takes a second to import
+
         prompt = torch.tensor([list(start)] * len(states), device=states.device)
         best = search.best if search.temperature is not None else min(search.best, search.beams)
         limits = torch.tensor(list(ends.longest), device=states.device)
+        watching = Watching(limits, len(start), ends.end, search.beams)
         found = self.network.generate(
             encoder_outputs=self.memory(states),
             attention_mask=mask.long(),
             decoder_input_ids=prompt,
             generation_config=_settings(search, best, start, ends),
-            logits_processor=_limited(limits, len(start), ends.end),
+            **watching.settings(),
         )
-        written = found[:, len(start) :]  # (batch * best, steps)
-        steps = torch.arange(written.shape[1], device=written.device)
-        allowed = steps < limits.repeat_interleave(best)[:, None]
-        is_end = (written == ends.end).long()
-        after = is_end.cumsum(1)  # how many ends there are up to each piece
-        chances = [math.nan] * len(written)
-        if search.sure:
-            states, mask = (part.repeat_interleave(best, dim=0) for part in (states, mask))
-            counted = allowed & (after - is_end == 0)  # up to the first end
-            logs = self._logs(states, mask, found, len(start)) * counted
-            chances = (logs.sum(1) / counted.sum(1).clamp(min=1)).exp().tolist()
-        rows = zip(written, allowed & (after == 0), chances, strict=True)
-        texts = [Written(row[own].tolist(), chance) for row, own, chance in rows]
+        written = found.sequences[:, len(start) :]  # (batch * best, steps)
+        own = (written == ends.end).cumsum(1) == 0
+        chances = watching.chances(own.sum(1), getattr(found, "beam_indices", None)).tolist()
+        texts = [Written(row[kept].tolist(), chance) for row, kept, chance in zip(written, own, chances, strict=True)]
         return [texts[i : i + best] for i in range(0, len(texts), best)]
-
-    def _logs(self, states: Tensor, mask: Tensor, found: Tensor, begin: int) -> Tensor:
-        """The log-probability of each piece of each text after its first ``begin`` ones. Shape (texts, steps)."""
-        rows = max(1, AT_ONCE // (found.shape[1] * self.embedding.num_embeddings))
-        parts = []
-        for i in range(0, len(found), rows):
-            part = slice(i, i + rows)
-            logits = self(states[part], mask[part], found[part, :-1])[:, begin - 1 :]
-            chosen = logits.gather(2, found[part, begin:, None])[:, :, 0]
-            parts.append(chosen - logits.logsumexp(2))
-        return torch.cat(parts)
 
     def memory(self, states: Tensor) -> Any:
         """What the encoder made of texts, as the network takes it."""
@@ -215,35 +196,11 @@ def _settings(search: Search, best: int, start: Sequence[int], ends: Ends) -> An
         temperature=search.temperature if drawn else None,
         top_k=0 if drawn else None,
         num_return_sequences=best,
+        return_dict_in_generate=True,
         decoder_start_token_id=start[0],
         eos_token_id=ends.end,
         pad_token_id=ends.padding,
     )
-
-
-def _limited(limits: Tensor, begin: int, end: int) -> Any:
-    """What makes each text end at its own limit, whatever the others of the batch do.
-
-    Args:
-        limits: The most pieces of each text. Shape (batch,).
-        begin: How many pieces each begins with.
-        end: The id of the piece that ends a text.
-    """
-    from transformers import LogitsProcessorList
-
-    least = int(limits.min())
-
-    def ended(given: Tensor, scores: Tensor) -> Tensor:
-        """Scores of each next piece. Shapes (batch * hypotheses, steps) and (batch * hypotheses, pieces)."""
-        written = given.shape[1] - begin
-        if written < least:
-            return scores
-        over = written >= limits.repeat_interleave(len(given) // len(limits))
-        only = torch.full_like(scores[:1], -torch.inf)
-        only[:, end] = 0.0
-        return torch.where(over[:, None], only, scores)
-
-    return LogitsProcessorList([ended])
 
 
 def decoder_width(config: Any) -> int:
