@@ -4,7 +4,7 @@
 
 TEXTS is a file of plain text, a text on each line, of which copies are written to each of some files. Each way answers
 for all of them in a process of its own; the time is that of the whole command, with loading the model (and beginning
-the cluster). The answers of all ways are compared byte by byte.
+the cluster). The answers of all ways are compared line by line.
 """
 
 from __future__ import annotations
@@ -61,17 +61,19 @@ def main() -> None:
     options = parser.parse_args()
     texts = write_inputs(options.work / "inputs", options.texts, options.copies, options.files)
     facts = {"texts": texts, "files": options.files, "machine": machine()}
-    first: dict[str, bytes] | None = None
+    first: list[str] | None = None
     for way in options.ways:
         seconds = answer(way, options.run, options.work / "inputs", options.work / way)
-        answers = {path.name: path.read_bytes() for path in sorted((options.work / way).glob("*.conllu"))}
+        answers = [
+            line
+            for path in sorted((options.work / way).glob("*.conllu"))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
         first = answers if first is None else first
-        same = sum(answers[name] == first[name] for name in first)
-        line = {"way": way, "seconds": seconds, "texts_per_second": texts / seconds, "same_files": same}
+        other = sum(a != b for a, b in zip(first, answers, strict=True))
+        line = {"way": way, "seconds": seconds, "texts_per_second": texts / seconds, "other_lines": other}
         add(options.results, facts | line)
-        print(
-            f"{way:6}{seconds:8.1f} s{texts / seconds:10.1f} texts/s  {same} of {len(first)} files as the first way's"
-        )
+        print(f"{way:6}{seconds:8.1f} s{texts / seconds:10.1f} texts/s  {other} of {len(first):,} lines differ")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ Ways:
   so with the second half it would have learnt to write the very sentences that it is to make.
 - ``again``: ``back`` once more (Hoang et al. 2018). A model trained as ``back`` translates the first half of the
   English text into French; with these pairs beside its others, the model into English learns anew and translates anew.
-- ``thrice``: that once more, from the French that a model trained as ``again`` makes.
+- ``tuned-back``: the encoder and the new decoder of ``tuned`` learn from pairs that were translated back a third time,
+  from the French that a model trained as ``again`` makes.
+- ``tuned-all``: the same, after they have learnt English to German.
 
 The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
 Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
@@ -42,10 +44,10 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "tuned", "denoise", "parent", "both", "joint", "back", "again", "thrice"]
-PRETRAINED = ("minilm", "tuned")
+WAYS = ["scratch", "minilm", "tuned", "denoise", "parent", "both", "joint", "back", "again", "tuned-back", "tuned-all"]
+PRETRAINED = ("minilm", "tuned", "tuned-back", "tuned-all")
 """Those with a pretrained encoder."""
-TURNS = {"back": 1, "again": 2, "thrice": 3}
+TURNS = {"back": 1, "again": 2, "tuned-back": 3, "tuned-all": 3}
 """How often the text of the target language is translated back."""
 ALL = 29_000
 EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
@@ -61,7 +63,7 @@ PIECES = {1000: 2000, 10_000: 4000}
 HALF = ALL // 2
 """Where the second half of the text begins."""
 BACK_EPOCHS = 8
-"""Those of ``back``, ``again`` and ``thrice``, over the pairs at hand and the synthetic ones."""
+"""Those of ways that translate back, over the pairs at hand and the synthetic ones."""
 BEAMS = 5
 SAMPLES = 5
 """So many translations of each run are kept with its figures: the first of the test split, none picked."""
@@ -166,13 +168,18 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         recipe["data"]["synthetic"] = translated_back(corpus, options, job, TURNS[way])
         recipe["tasks"]["synthetic"] = {"head_of": target, "data": "synthetic", "language": target}
         recipe["stages"] = [stage | {"epochs": BACK_EPOCHS, "sampling": 2.0}]
-        way = "both"
+        if way == "tuned-back":
+            recipe["tasks"][target] = decoder(target, ALL, shape)
+            del recipe["tasks"]["synthetic"]["language"]
+        elif way != "tuned-all":
+            way = "both"
     if way in BEFORE:
         del recipe["encoder"]
         run = before(corpus, options, way, target, shape)
         recipe["start"] = {"run": str(run.resolve()), "heads": {target: "first"}}
-        if way == "parent":
+        if BEFORE[way] is parent:
             recipe["start"]["labels"] = "data"
+            recipe["tasks"].get("synthetic", {}).pop("language", None)
         else:
             recipe["tasks"][target]["language"] = target
     return recipe
@@ -184,7 +191,8 @@ def before(corpus: Path, options: argparse.Namespace, way: str, target: str, sha
     if not (folder / "scores.json").exists():
         data, tasks = BEFORE[way](corpus, target, shape)
         stage = STAGE | SHAPES[shape]["stage"] | {"epochs": FIRST, "sampling": "uniform"}
-        recipe = {"seed": 1, "encoder": small(ALL, shape), "data": data, "tasks": tasks, "stages": [stage]}
+        encoder = "minilm" if way in PRETRAINED else small(ALL, shape)
+        recipe = {"seed": 1, "encoder": encoder, "data": data, "tasks": tasks, "stages": [stage]}
         _, seconds = train(recipe, folder)
         print(f"before {way}: {seconds:.0f} s", file=sys.stderr, flush=True)
     return folder
@@ -278,7 +286,7 @@ def both(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[st
     return data, tasks
 
 
-BEFORE = {"parent": parent, "denoise": denoise, "both": both}
+BEFORE = {"parent": parent, "denoise": denoise, "both": both, "tuned-all": parent}
 """What comes before the pairs at hand."""
 OTHER = {"fr": "de", "de": "fr"}
 

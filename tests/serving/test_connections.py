@@ -32,7 +32,7 @@ async def server(stub: Stub, **settings: Any) -> AsyncIterator[tuple[Server, int
     models = Models({"one": "one"}, chosen, metrics, stub.start)
     await models.begin()
     listening = listen(chosen)
-    serving = Server(models, chosen, metrics)
+    serving = Server(models, chosen, metrics, lambda: None)
     task = asyncio.create_task(serving.serve(sockets=[listening]))
     while not serving.started:
         await asyncio.sleep(0.01)

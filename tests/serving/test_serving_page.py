@@ -90,7 +90,7 @@ def serving(stub: Served, names: Sequence[str] = ("one",), **settings: Any) -> I
         metrics = Metrics()
         models = Models({name: name for name in names}, chosen, metrics, stub.start)
         await models.begin()
-        found["server"] = Server(models, chosen, metrics)
+        found["server"] = Server(models, chosen, metrics, lambda: None)
         found["loop"] = asyncio.get_running_loop()
         begun.set()
         await found["server"].serve(sockets=[listening])

@@ -52,9 +52,7 @@ async def _serve(
     models = Models(places, settings, metrics)
     try:
         await models.begin()
-        server = Server(models, settings, metrics)
-        listening.listen(BACKLOG)  # so that nobody is refused who connects when the address is told
-        tell(address_of(listening))
+        server = Server(models, settings, metrics, lambda: tell(address_of(listening)))
         await server.serve(sockets=[listening])
     finally:
         await models.end()
@@ -67,10 +65,12 @@ class Server(uvicorn.Server):
         models: Which answer.
         settings: Its bounds.
         metrics: What it counts.
+        begun: Is called when it listens, and is ready for signals.
     """
 
-    def __init__(self, models: Models, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, models: Models, settings: Settings, metrics: Metrics, begun: Callable[[], None]) -> None:
         self.models, self.settings = models, settings
+        self._begun = begun
         self._tasks: set[asyncio.Task[None]] = set()
         self._terminal = _is_terminal()
         config = uvicorn.Config(
@@ -89,6 +89,11 @@ class Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would log requests that are no HTTP
         super().__init__(config)
         metrics.counting(lambda: len(self.server_state.connections))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets=sockets)
+        self._begun()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
