@@ -23,6 +23,8 @@ Ways:
 - ``tuned-back``: the encoder and the new decoder of ``tuned`` learn from pairs that were translated back a third time,
   from the French that a model trained as ``again`` makes.
 - ``tuned-all``: the same, after they have learnt English to German.
+- ``tuned-wide``: as ``tuned-all``, and beside it the first half of the French text, translated back by a model that
+  learnt from the second half of the other pairs, and of the English with the French that ``both`` makes of it.
 
 The first n pairs of the training files are used. What comes before the pairs at hand is trained once, with seed 1.
 Nothing is chosen on dev: the weights are those of the last epoch, averaged, and the test split of 2016 (flickr) is
@@ -44,10 +46,11 @@ from typing import Any
 
 from results import add, arguments, cell, corpora, done, finished, machine, read
 
-WAYS = ["scratch", "minilm", "tuned", "denoise", "parent", "both", "joint", "back", "again", "tuned-back", "tuned-all"]
-PRETRAINED = ("minilm", "tuned", "tuned-back", "tuned-all")
+WAYS = ["scratch", "minilm", "tuned", "denoise", "parent", "both", "joint", "back", "again"]
+WAYS += ["tuned-back", "tuned-all", "tuned-wide"]
+PRETRAINED = ("minilm", "tuned", "tuned-back", "tuned-all", "tuned-wide")
 """Those with a pretrained encoder."""
-TURNS = {"back": 1, "again": 2, "tuned-back": 3, "tuned-all": 3}
+TURNS = {"back": 1, "again": 2, "tuned-back": 3, "tuned-all": 3, "tuned-wide": 3}
 """How often the text of the target language is translated back."""
 ALL = 29_000
 EPOCHS = {1000: 40, 2000: 30, 5000: 20, 10_000: 12, ALL: 8}
@@ -171,6 +174,11 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         if way == "tuned-back":
             recipe["tasks"][target] = decoder(target, ALL, shape)
             del recipe["tasks"]["synthetic"]["language"]
+        elif way == "tuned-wide":
+            recipe["data"]["first"] = other_half(corpus, options, job)
+            recipe["tasks"]["first"] = {"head_of": target, "data": "first"}
+            recipe["stages"][0]["epochs"] = FIRST  # as many steps as the others, over more pairs
+            way = "tuned-all"
         elif way != "tuned-all":
             way = "both"
     if way in BEFORE:
@@ -205,6 +213,22 @@ def translated_back(corpus: Path, options: argparse.Namespace, job: dict[str, An
         recipe["data"]["forward"] = translated(corpus, options, job, turn - 1)
         recipe["tasks"]["forward"] = {"head_of": job["target"], "data": "forward"}
     return synthetic(corpus, options, job, f"back-{turn}", recipe, job["target"], "en", slice(HALF, ALL))
+
+
+def other_half(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -> dict[str, Any]:
+    """The rest of the first half of the target text, beside the English that a model makes of it."""
+    target, other = job["target"], OTHER[job["target"]]
+    half = Path(options.work) / f"second-half-{other}"
+    half.mkdir(parents=True, exist_ok=True)
+    for language in (other, "en"):
+        lines = (corpus / f"train.{language}").read_text(encoding="utf-8").splitlines()[HALF:ALL]
+        (half / f"train.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe = backward(corpus, target, job["shape"], job["size"])
+    recipe["data"][other] = aligned(half.resolve(), other, "en", HALF)
+    both = recipe_of(corpus, options, job | {"way": "both", "seed": 1})
+    recipe["data"]["forward"] = synthetic(corpus, options, job, "forward-0", both, "en", target, slice(HALF, ALL))
+    recipe["tasks"]["forward"] = {"head_of": target, "data": "forward"}
+    return synthetic(corpus, options, job, "back-0", recipe, target, "en", slice(job["size"], HALF))
 
 
 def translated(corpus: Path, options: argparse.Namespace, job: dict[str, Any], turn: int) -> dict[str, Any]:
