@@ -155,7 +155,7 @@ class Decoder(nn.Module):
     def _write(
         self, states: Tensor, mask: Tensor, start: Sequence[int], search: Search, ends: Ends
     ) -> list[list[Written]]:
-        from polyhead.nn.watching import Watching  # brings transformers' generation, which takes a second to import
+        from polyhead.nn.watching import Watching  # it imports transformers
 
         prompt = torch.tensor([list(start)] * len(states), device=states.device)
         best = search.best if search.temperature is not None else min(search.best, search.beams)
