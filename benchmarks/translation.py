@@ -169,32 +169,28 @@ def recipe_of(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) ->
         recipe["stages"] = [stage | {"epochs": FIRST, "sampling": 5.0}]
     if way in TURNS:
         recipe["data"]["synthetic"] = translated_back(corpus, options, job, TURNS[way])
-        recipe["tasks"]["synthetic"] = {"head_of": target, "data": "synthetic", "language": target}
+        recipe["tasks"]["synthetic"] = {"head_of": target, "data": "synthetic"}
         recipe["stages"] = [stage | {"epochs": BACK_EPOCHS, "sampling": 2.0}]
-        if way == "tuned-back":
-            recipe["tasks"][target] = decoder(target, ALL, shape)
-            del recipe["tasks"]["synthetic"]["language"]
-        elif way == "tuned-wide":
-            recipe["data"]["first"] = other_half(corpus, options, job)
-            recipe["tasks"]["first"] = {"head_of": target, "data": "first"}
-            recipe["stages"][0]["epochs"] = FIRST  # as many steps as the others, over more pairs
-            way = "tuned-all"
-        elif way != "tuned-all":
-            way = "both"
-    if way in BEFORE:
+    if way == "tuned-back":
+        recipe["tasks"][target] = decoder(target, ALL, shape)
+    if way == "tuned-wide":
+        recipe["data"]["first"] = other_half(corpus, options, job)
+        recipe["tasks"]["first"] = {"head_of": target, "data": "first"}
+        recipe["stages"][0]["epochs"] = FIRST  # as many steps as the others, over more pairs
+    if way in AFTER:
         del recipe["encoder"]
-        run = before(corpus, options, way, target, shape)
+        run = before(corpus, options, AFTER[way], target, shape)
         recipe["start"] = {"run": str(run.resolve()), "heads": {target: "first"}}
-        if BEFORE[way] is parent:
+        if BEFORE[AFTER[way]] is parent:
             recipe["start"]["labels"] = "data"
-            recipe["tasks"].get("synthetic", {}).pop("language", None)
-        else:
-            recipe["tasks"][target]["language"] = target
+        else:  # its decoder writes several languages
+            for task in recipe["tasks"].values():
+                task["language"] = target
     return recipe
 
 
 def before(corpus: Path, options: argparse.Namespace, way: str, target: str, shape: str) -> Path:
-    """The run that the runs of a way begin from; made when first asked for."""
+    """A run that others begin from; made when first asked for."""
     folder = Path(options.work) / f"before-{way}-{target}-{shape}"
     if not (folder / "scores.json").exists():
         data, tasks = BEFORE[way](corpus, target, shape)
@@ -312,6 +308,8 @@ def both(corpus: Path, target: str, shape: str) -> tuple[dict[str, Any], dict[st
 
 BEFORE = {"parent": parent, "denoise": denoise, "both": both, "tuned-all": parent}
 """What comes before the pairs at hand."""
+AFTER = {way: way for way in BEFORE} | {"back": "both", "again": "both", "tuned-wide": "tuned-all"}
+"""Which of these the runs of a way begin from."""
 OTHER = {"fr": "de", "de": "fr"}
 
 
