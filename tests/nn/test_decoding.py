@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,16 @@ def test_much_at_once_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     for whole, part in zip(together, parts, strict=True):
         assert [one.ids for one in part] == [one.ids for one in whole]
         assert [one.chance for one in part] == pytest.approx([one.chance for one in whole], rel=1e-4)
+
+
+def test_how_likely_a_text_is_costs_nothing_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = fresh_decoder(SHAPE, WIDTH).eval()
+    states, mask = torch.randn(1, 5, WIDTH), torch.ones(1, 5, dtype=torch.bool)
+    ((text,),) = decoder.write(states, mask, [1], Search(), Ends(2, 0, [6]))
+    monkeypatch.setattr(Decoder, "forward", None)
+    monkeypatch.setattr(Tensor, "logsumexp", None)
+    ((silent,),) = decoder.write(states, mask, [1], Search(sure=False), Ends(2, 0, [6]))
+    assert silent.ids == text.ids and math.isnan(silent.chance)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ class Written:
 
     Attributes:
         ids: Its pieces, without special ones.
-        chance: The geometric mean of its pieces' probabilities, that of its end included unless it was cut off.
+        chance: The geometric mean of its pieces' probabilities, that of its end included unless it was cut off; no
+            number if nobody asked for it.
     """
 
     ids: list[int]
@@ -160,7 +161,7 @@ class Decoder(nn.Module):
         prompt = torch.tensor([list(start)] * len(states), device=states.device)
         best = search.best if search.temperature is not None else min(search.best, search.beams)
         limits = torch.tensor(list(ends.longest), device=states.device)
-        watching = Watching(limits, len(start), ends.end, search.beams)
+        watching = Watching(limits, len(start), ends.end, several=search.beams > 1, sure=search.sure)
         found = self.network.generate(
             encoder_outputs=self.memory(states),
             attention_mask=mask.long(),

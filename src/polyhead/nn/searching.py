@@ -26,12 +26,14 @@ class Search:
             are preferred.
         temperature: Pieces are drawn by their probabilities, with logits divided by this, in place of the likeliest.
         best: How many texts are wanted for each; at most ``beams``, unless they are drawn.
+        sure: Whether it is wanted how probable each text is, which is added up as it is written.
     """
 
     beams: int = 1
     length_penalty: float = 1.0
     temperature: float | None = None
     best: int = 1
+    sure: bool = True
 
 
 def changed(search: Search, *, beams: int | None, best: int, temperature: float | None) -> Search:

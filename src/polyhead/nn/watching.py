@@ -18,12 +18,13 @@ class Watching:
         limits: The most pieces of each text, its end left out. Shape (texts,).
         begin: How many pieces each begins with.
         end: The id of the piece that ends a text.
-        beams: How many hypotheses of each are kept.
+        several: Whether several hypotheses of each are kept.
+        sure: Whether it is wanted how probable they are.
     """
 
-    def __init__(self, limits: Tensor, begin: int, end: int, beams: int) -> None:
-        self.limits, self.begin, self.end, self.beams = limits, begin, end, beams
-        self.cache = _Hypotheses() if beams > 1 else None
+    def __init__(self, limits: Tensor, begin: int, end: int, *, several: bool, sure: bool) -> None:
+        self.limits, self.begin, self.end, self.sure = limits, begin, end, sure
+        self.cache = _Hypotheses() if several else None
         self._least = int(limits.min())
         self._totals: list[Tensor] = []  # at each step the log-probability of each row so far,
         self._ends: list[Tensor] = []  # and that of its end there
@@ -46,6 +47,11 @@ class Watching:
         Returns:
             The scores, of which the end alone is possible where a limit is reached.
         """
+        if self.sure:
+            self._keep(given, scores)
+        return self._limited(scores, given.shape[1] - self.begin)
+
+    def _keep(self, given: Tensor, scores: Tensor) -> None:
         if self._totals:
             rows = torch.arange(len(given), device=given.device) if self.cache is None else self.cache.origins
             total = self._totals[-1][rows] + self._scores[rows, given[:, -1]] - self._norms[rows]
@@ -55,7 +61,6 @@ class Watching:
         self._norms = scores.logsumexp(1) if self.cache is None else scores.new_zeros(len(scores))
         self._totals.append(total)
         self._ends.append(scores[:, self.end] - self._norms)
-        return self._limited(scores, given.shape[1] - self.begin)
 
     def _limited(self, scores: Tensor, written: int) -> Tensor:
         if written < self._least:
@@ -74,8 +79,10 @@ class Watching:
                 (chosen, steps).
 
         Returns:
-            Shape (chosen,).
+            Shape (chosen,); no numbers if they are not wanted.
         """
+        if not self.sure:
+            return torch.full(lengths.shape, torch.nan)
         places = torch.arange(len(lengths), device=lengths.device)
         ends = lengths.clamp(max=len(self._totals) - 1)
         rows = places if rows is None else rows[places, ends].long()

@@ -282,12 +282,12 @@ class Writing(Task):
         """How a text is looked for."""
         return Search()
 
-    def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:  # noqa: ARG002
+    def answer(self, head: Head, encoding: Encoding, *, sure: bool = True) -> list[Prediction]:
         """A text for each, in the task's language."""
         assert isinstance(head, Seq2SeqHead)
         read = encoding.memory[1].sum(1).tolist()
         longest = [min(self.longest, ROOM + round(self.stretch * pieces)) for pieces in read]
-        return head.write(encoding, self.prompt, self.found_by, longest)
+        return head.write(encoding, self.prompt, replace(self.found_by, sure=sure), longest)
 
     def chooser(self, head: Head) -> Chooser:
         """As ``answer``, for an exported model."""
