@@ -204,10 +204,8 @@ def before(corpus: Path, options: argparse.Namespace, way: str, target: str, sha
 
 def translated_back(corpus: Path, options: argparse.Namespace, job: dict[str, Any], turn: int) -> dict[str, Any]:
     """The second half of the target text, beside the English that a model makes of it."""
-    recipe = backward(corpus, job["target"], job["shape"], job["size"])
-    if turn > 1:
-        recipe["data"]["forward"] = translated(corpus, options, job, turn - 1)
-        recipe["tasks"]["forward"] = {"head_of": job["target"], "data": "forward"}
+    others = aligned(corpus, OTHER[job["target"]], "en", HALF)
+    recipe = backward(corpus, job, others, translated(corpus, options, job, turn - 1) if turn > 1 else None)
     return synthetic(corpus, options, job, f"back-{turn}", recipe, job["target"], "en", slice(HALF, ALL))
 
 
@@ -219,11 +217,9 @@ def other_half(corpus: Path, options: argparse.Namespace, job: dict[str, Any]) -
     for language in (other, "en"):
         lines = (corpus / f"train.{language}").read_text(encoding="utf-8").splitlines()[HALF:ALL]
         (half / f"train.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    recipe = backward(corpus, target, job["shape"], job["size"])
-    recipe["data"][other] = aligned(half.resolve(), other, "en", HALF)
     both = recipe_of(corpus, options, job | {"way": "both", "seed": 1})
-    recipe["data"]["forward"] = synthetic(corpus, options, job, "forward-0", both, "en", target, slice(HALF, ALL))
-    recipe["tasks"]["forward"] = {"head_of": target, "data": "forward"}
+    forward = synthetic(corpus, options, job, "forward-0", both, "en", target, slice(HALF, ALL))
+    recipe = backward(corpus, job, aligned(half.resolve(), other, "en", HALF), forward)
     return synthetic(corpus, options, job, "back-0", recipe, target, "en", slice(job["size"], HALF))
 
 
@@ -267,15 +263,20 @@ def synthetic(
     return {"train": str(folder.resolve() / f"text.{{{made},{source}}}"), "language": [made, source]}
 
 
-def backward(corpus: Path, target: str, shape: str, size: int) -> dict[str, Any]:
-    """Into English, from the target's pairs at hand and the first half of the other language's, jointly."""
-    other = OTHER[target]
-    stage = STAGE | SHAPES[shape]["stage"] | {"epochs": FIRST, "sampling": 5.0}
+def backward(
+    corpus: Path, job: dict[str, Any], others: dict[str, Any], forward: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Into English, from the target's pairs at hand and, jointly, the other language's and those that were made."""
+    target, other = job["target"], OTHER[job["target"]]
+    stage = STAGE | SHAPES[job["shape"]]["stage"] | {"epochs": FIRST, "sampling": 5.0}
+    data = {target: aligned(corpus, target, "en", job["size"]), other: others}
+    data |= {"forward": forward} if forward else {}
+    heads = {name: {"head_of": target, "data": name} for name in data if name != target}
     return {
         "seed": 1,
-        "encoder": small(ALL, shape),
-        "data": {target: aligned(corpus, target, "en", size), other: aligned(corpus, other, "en", HALF)},
-        "tasks": {target: decoder(target, ALL, shape), other: {"head_of": target, "data": other}},
+        "encoder": small(ALL, job["shape"]),
+        "data": data,
+        "tasks": {target: decoder(target, ALL, job["shape"]), **heads},
         "stages": [stage],
     }
 
