@@ -267,9 +267,12 @@ def watch_memory(process: subprocess.Popen[str], url: str, texts: list[str], opt
     place = urlsplit(url)
     numbers, ring = count(), cycle(texts)
 
+    def word() -> str:  # spread over all numbers of 32 bits, so that the last words have as many pieces as the first
+        return f"w{next(numbers) * 2654435761 % 2**32:x}"
+
     def lot() -> list[str]:
         some = list(islice(ring, options.per_request))
-        return [f"{text} w{next(numbers):x}q z{next(numbers):x}" for text in some] if options.fresh_words else some
+        return [f"{text} {word()} {word()}" for text in some] if options.fresh_words else some
 
     async def go() -> list[tuple[int, float, float]]:
         reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=2**26)
