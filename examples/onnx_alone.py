@@ -205,7 +205,12 @@ def text(how, scores, words, ask, folder):
     found = ask("first", states=scores["states"], mask=mask, ids=np.array([how["prompt"]]))
     read = {name: state for name, state in found.items() if name.startswith("read.")}
     ids: list[int] = []
-    while len(ids) < limit and (piece := int(found["logits"][0].argmax())) != how["end"]:
+    never = [how["padding"]] if how["padding"] != how["end"] else []
+    while len(ids) < limit:
+        found["logits"][0, never] = -np.inf
+        piece = int(found["logits"][0].argmax())
+        if piece == how["end"]:
+            break
         ids.append(piece)
         past = {name.replace("present.", "past."): s for name, s in found.items() if name.startswith("present.")}
         found = ask("next", mask=mask, ids=np.array([[piece]]), **past, **read)
@@ -216,4 +221,6 @@ KINDS = {"label": label, "labels": labels, "number": number, "word-labels": word
 KINDS |= {"spans": spans, "tree": tree, "text": text}
 
 if __name__ == "__main__":
+    if not " ".join(sys.argv[2:]).split():
+        sys.exit('Say which model, and a text: python onnx_alone.py FOLDER "The cats sat in Rome ."')
     print(json.dumps(main(Path(sys.argv[1]), " ".join(sys.argv[2:]).split()), ensure_ascii=False))

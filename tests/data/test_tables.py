@@ -478,6 +478,18 @@ def test_values_of_parquet_are_passed_through(tmp_path: Path) -> None:
 # --- Parquet ---
 
 
+@pytest.mark.parametrize("record", [{"text": "a\0b"}, {"words": ["a", "b\0"]}, {"text": "a", "more": [{"x": "\0"}]}])
+def test_no_nul_comes_out_of_parquet(tmp_path: Path, record: dict[str, object]) -> None:
+    """No other format could hold it again."""
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    parquet.write_table(
+        arrow.Table.from_pylist([{"text": "b", "words": ["b"], "more": []}, record]), tmp_path / "x.parquet"
+    )
+    with pytest.raises(PolyheadError, match="a NUL character") as caught:
+        list(read(tmp_path / "x.parquet", DataSpec().for_answers()))
+    assert (caught.value.file, caught.value.line) == (str(tmp_path / "x.parquet"), 2)
+
+
 def test_parquet_is_read_as_json_is(tmp_path: Path) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

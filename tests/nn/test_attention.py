@@ -52,6 +52,21 @@ def test_scores_are_scaled_and_half_precision_stays(length: int) -> None:
     torch.testing.assert_close(found.float(), right.transpose(1, 2), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("kind", ["none", "boolean", "added"])
+def test_positions_of_half_precision_are_added_in_training(kind: str) -> None:
+    """Those of T5's decoders come beside the mask, in what the layer computes in."""
+    given = [one.requires_grad_() for one in asked(6, torch.bfloat16)]
+    mask = masks(6)[kind]
+    mask = mask.bfloat16() if mask is not None and mask.is_floating_point() else mask
+    bias = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(2)).bfloat16()
+    found, _ = attend(Layer(), *given, mask, scaling=1.0, position_bias=bias)
+    found.float().sum().backward()
+    whole = bias.float() if mask is None else bias.float().masked_fill(masks(6)["added"] < 0, -1e9)
+    right = nn.functional.scaled_dot_product_attention(*(one.float() for one in given), attn_mask=whole, scale=1.0)
+    torch.testing.assert_close(found.float(), right.transpose(1, 2), rtol=0.02, atol=0.02)
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in given)
+
+
 @pytest.mark.parametrize("length", [1, 5, 15, 16])
 def test_queries_and_keys_may_differ_in_number(length: int) -> None:
     query, _, _ = asked(7)

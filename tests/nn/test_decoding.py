@@ -125,6 +125,7 @@ def test_texts_are_those_of_transformers(both: tuple[Any, Decoder], beams: int) 
         decoder_start_token_id=start,
         eos_token_id=end,
         pad_token_id=padding,
+        suppress_tokens=[padding],
     )
     whole.generation_config.forced_eos_token_id = None  # Marian's own end, in the place of the last piece
     expected = whole.generate(input_ids=ids, attention_mask=mask.long(), generation_config=settings)[:, 1:].tolist()
@@ -133,6 +134,30 @@ def test_texts_are_those_of_transformers(both: tuple[Any, Decoder], beams: int) 
         assert text.ids == (row[: row.index(end)] if end in row else row)
         assert 0 < text.chance <= 1
     assert {"".join(map(str, text.ids)) for (text,) in found} != {""}
+
+
+@pytest.mark.parametrize("search", [Search(), Search(beams=3)], ids=["greedy", "beams"])
+def test_a_folders_own_search_is_not_taken(both: tuple[Any, Decoder], search: Search, tmp_path: Path) -> None:
+    """No saved model would know of it: what is scored in training is what is predicted later."""
+    whole, decoder = both
+    whole.generation_config.update(
+        min_length=LONGEST, repetition_penalty=5.0, no_repeat_ngram_size=1, forced_bos_token_id=9, bad_words_ids=[[7]]
+    )
+    whole.generation_config.save_pretrained(tmp_path)
+    again = pretrained_decoder(str(tmp_path)).eval()
+    ends = Ends(7, whole.config.pad_token_id, [LONGEST] * 3)
+    states, mask = encoded(whole)
+    start = [whole.config.decoder_start_token_id]
+    assert again.write(states, mask, start, search, ends) == decoder.write(states, mask, start, search, ends)
+
+
+@pytest.mark.parametrize("search", [Search(), Search(beams=3), Search(temperature=1.0)], ids=["one", "beams", "drawn"])
+def test_what_fills_up_is_never_written(search: Search) -> None:
+    decoder = fresh_decoder(SHAPE, WIDTH).eval()
+    decoder.network.final_logits_bias[0, SHAPE.padding] = 1e3
+    states, mask = torch.randn(2, 4, WIDTH), torch.ones(2, 4, dtype=torch.bool)
+    for (text,) in decoder.write(states, mask, [1], search, Ends(SHAPE.end, SHAPE.padding, [LONGEST] * 2)):
+        assert SHAPE.padding not in text.ids and text.chance < 0.01
 
 
 def decoders() -> dict[str, Decoder]:

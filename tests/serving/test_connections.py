@@ -91,6 +91,7 @@ def test_a_connection_is_kept() -> None:
         (b"GET / HTTP/9.9\r\n\r\n", 400, "no_http"),
         (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000, 431, "head_too_large"),
         (b"GET /" + b"x" * 40_000, 431, "head_too_large"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "head_too_large"),
         (b"POST /v1/annotate HTTP/1.1\r\nHost: localhost\r\n", 408, "too_slow"),
         (b"", 408, "too_slow"),
         (request(ASK)[:-3], 408, "too_slow"),

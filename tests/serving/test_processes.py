@@ -278,6 +278,25 @@ def test_a_text_on_which_the_model_fails_fails_alone(folder: Path, monkeypatch: 
     assert "secret" not in second.trace + second.what and "RuntimeError" in second.trace and "secret" in second.said
 
 
+def test_a_task_about_words_says_that_it_answers_no_pairs(folder: Path) -> None:
+    questions = [Question(text="The cats."), Question(text="The cats.", pair="They sat.")]
+    first, second = answer(polyhead.load(folder / "run"), Wish(("entities", "pos")), questions)
+    assert isinstance(first, bytes) and b"entities" in first
+    assert isinstance(second, Failure) and second.refused and "tasks.entities answers no pairs" in second.what
+
+
+def test_an_exported_model_is_served(folder: Path, tmp_path: Path) -> None:
+    """Its process needs no torch."""
+    pytest.importorskip("onnxruntime")
+    exported = polyhead.export(folder / "run", tmp_path / "exported")
+    docs = polyhead.load(exported).texts(TEXTS)
+    with running(tmp_path, "exported", "--timeout", "300") as served:
+        found = asked(served, {"texts": TEXTS, "confidence": True}).json()["answers"]
+        assert rounded(found) == rounded([json.loads(json.dumps(doc.to_dict(confidence=True))) for doc in docs])
+        (worker,) = served.workers()
+        assert "libtorch" not in Path(f"/proc/{worker}/maps").read_text()
+
+
 def test_an_unknown_task_is_refused_by_the_version_that_lacks_it(folder: Path) -> None:
     (found,) = answer(polyhead.load(folder / "run"), Wish(("poss",)), [Question(text="a")])
     assert isinstance(found, Failure) and found.refused and "'pos'" in found.remedy

@@ -179,6 +179,28 @@ def test_a_chunked_body_without_a_length_is_bounded_too() -> None:
     run(ask())
 
 
+def test_a_body_without_an_end_that_is_too_large_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "EXCESS_SECONDS", 0.05)
+
+    async def unending() -> AsyncIterator[bytes]:
+        yield b"x" * 6_000
+        await asyncio.sleep(20)
+
+    async def ask() -> None:
+        async with service(Stub(), body_bytes=5_000) as served, asyncio.timeout(5):
+            headers = {"Content-Type": "application/json"}
+            response = await served.client.post("/v1/annotate", content=unending(), headers=headers)
+            assert response.status_code == 413 and error_of(response)["code"] == "too_large"
+
+    run(ask())
+
+
+def test_words_are_those_that_files_may_hold() -> None:
+    for body in ({"words": ["a", " "]}, {"texts": ["a", {"words": ["\t"]}]}):
+        response = run(one(body))
+        assert response.status_code == 422 and "which is no word" in error_of(response)["what"], body
+
+
 def test_types_that_other_sites_may_send_are_refused() -> None:
     async def ask() -> None:
         async with service(Stub()) as served:

@@ -9,6 +9,7 @@ import pytest
 
 from polyhead.errors import PolyheadError
 from polyhead.serving.settings import Settings, is_loopback, named_models, read_keys
+from test_cli import fault
 
 KEY = "k" * 32
 
@@ -37,6 +38,21 @@ def test_numbers_out_of_bounds(name: str) -> None:
 def test_times_are_finite(name: str, value: float) -> None:
     with pytest.raises(PolyheadError, match=f"{name} = {value} is no length"):
         Settings(**{name: value}).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--max-body", "nan"], "--max-body nan is no size"),
+        (["--max-body", "inf"], "--max-body inf is no size"),
+        (["--max-body", "0"], "--max-body 0 is no size"),
+        (["--timeout", "nan"], "--timeout: seconds = nan"),
+        (["--max-text", "0"], "--max-text: text_characters = 0 is too small"),
+        (["--host", ""], "--host '' lets other"),
+    ],
+)
+def test_what_is_wrong_is_told_by_its_option(options: list[str], what: str) -> None:
+    assert what in str(fault("serve", "run", *options))
 
 
 def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
@@ -69,5 +85,5 @@ def test_models_are_called_as_their_folders_or_as_they_are_named(
         named_models(["a=b"])
     with pytest.raises(PolyheadError, match="Two models are called 'first'"):
         named_models(["runs/first", "first=other"])
-    with pytest.raises(PolyheadError, match="under the name"):
+    with pytest.raises(PolyheadError, match="'en=' does not say where the model is"):
         named_models(["en="])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from polyhead.serving.asking import read_part
-from serving.stub import Service, Stub, leave, service
+from serving.stub import Service, Stub, error_of, leave, service
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -42,6 +42,25 @@ def test_lines_are_answered_in_order() -> None:
             assert [one["text"] for one in found] == ["a", "b", "c d"]
             assert found[0]["tasks"] == ["mood", "pos"] and found[0]["confidence"] is True
             assert lines(await stream(served, b"")) == []
+
+    run(go())
+
+
+@pytest.mark.parametrize(
+    ("query", "what", "remedy"),
+    [
+        ("?tasks=mood&tasks=pos", "'tasks' stands twice", "tasks=one,two"),
+        ("?confidence=1&confidence=0", "'confidence' stands twice", "once"),
+        ("?format=conllu", "no query 'format'", ""),
+        ("?task=mood", "no query 'task'", "tasks"),
+    ],
+)
+def test_what_an_address_may_ask(query: str, what: str, remedy: str) -> None:
+    async def go() -> None:
+        async with service(Stub()) as served:
+            response = await stream(served, b'"a"', query)
+            assert response.status_code == 422
+            assert what in error_of(response)["what"] and remedy in error_of(response).get("remedy", "")
 
     run(go())
 

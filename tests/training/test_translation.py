@@ -142,6 +142,24 @@ def test_one_decoder_for_two_languages(folder: Path, tiny_encoder: Path, tmp_pat
     assert french.split()[0] in {"Le", "Un"} and german_text.split()[0] in {"Der", "Die", "Ein", "Eine"}
 
 
+def test_one_decoder_for_two_columns_of_a_file(folder: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    """Each task that shares the head learns from its own layer, and one that names none does not take another's."""
+    lines = ["en\tde\tfr", *(f"the dog {i}\tder Hund {i}\tle chien {i}" for i in range(12))]
+    for split in ("train", "dev"):
+        (folder / f"both.{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = '[data.both]\ntrain = "both.train.tsv"\ndev = "both.dev.tsv"\ntext = "en"\n'
+    first = TASK.format(name="de", more='language = "de"\nlayer = "de"').replace('data = "de"', 'data = "both"')
+    second = '[tasks.fr]\nhead_of = "de"\ndata = "both"\nlanguage = "fr"\n'
+    recipe = write(folder, tiny_encoder, data, first + second + 'layer = "fr"\n', STAGE.format(60), "columns")
+    run = polyhead.train(recipe, tmp_path / "run")
+    doc = polyhead.load(run.folder)("the dog 3")
+    german_text, french = (str(doc.answers[name].value) for name in ("de", "fr"))
+    assert german_text.startswith("der Hund") and french.startswith("le chien")
+    silent = write(folder, tiny_encoder, data, first + second, STAGE.format(1), "silent")
+    with pytest.raises(PolyheadError, match="target"):
+        polyhead.train(silent, tmp_path / "silent")
+
+
 @pytest.mark.parametrize("labels", ["union", "data"])
 def test_a_child_goes_on_from_its_parent(folder: Path, tiny_encoder: Path, tmp_path: Path, labels: str) -> None:
     still = "[[stages]]\nepochs = 1\nlearning_rate = 0.0\nhead_learning_rate = 0.0\n"

@@ -120,10 +120,12 @@ class WriteText(Chooser):
         return _Beams(self, steps, limits).search()
 
     def scored(self, logits: Array, written: int, limits: NDArray[np.int64]) -> tuple[Array, Array]:
-        """Log-probabilities of the next piece, and the same as the search sees them: over a temperature, and with the
-        end alone where a text has as many pieces as it may. (texts, pieces) twice."""
+        """Log-probabilities of the next piece, and the same as the search sees them: over a temperature, without what
+        is never written, and with the end alone where a text has as many pieces as it may. (texts, pieces) twice."""
         logs = log_softmax(logits.astype(np.float32))
         seen = logs if self.temperature is None else log_softmax(logits.astype(np.float32) / self.temperature)
+        if self.padding != self.end:
+            seen[:, self.padding] = -np.inf
         over = limits <= written
         if over.any():
             seen = seen.copy()

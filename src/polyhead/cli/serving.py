@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,14 +11,21 @@ from typing import Annotated, Literal
 import typer
 
 from polyhead.cli.shared import app
+from polyhead.errors import PolyheadError
 
 MIB = 2**20
+
+
+def _mib(size: float) -> int:
+    if not math.isfinite(size) or size * MIB < 1:
+        raise PolyheadError(f"--max-body {size:g} is no size of a body.", remedy="Take a number of MiB, such as 8.")
+    return int(size * MIB)
 
 
 @app.command()
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Runs, model folders, or owner/name on the Hub.")
+        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Runs, exports, model folders, or owner/name on the Hub.")
     ],
     host: Annotated[str, typer.Option(help="The address; elsewhere than here it needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, help="Its port; 0 takes a free one.")] = 8000,
@@ -62,7 +70,7 @@ def serve(
         admin_keys=read_keys(os.environ.get("POLYHEAD_ADMIN_KEY"), admin_key_file, "An admin key"),
         hosts=tuple(allow_host or ()),
         origins=tuple(allow_origin or ()),
-        body_bytes=int(max_body * MIB),
+        body_bytes=_mib(max_body),
         text_characters=max_text,
         texts=max_texts,
         seconds=timeout,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from polyhead.data.text import Source, name_of, opened
+from polyhead.data.text import Source, name_of, opened, short
 from polyhead.errors import PolyheadError
 
 
@@ -32,6 +32,27 @@ def opened_parquet(source: Source) -> Iterator[Any]:
         what = f"not a Parquet file, or a broken one: {error}"
         remedy = "Write or fetch the file anew, or correct `format`."
         raise PolyheadError(what, remedy=remedy, file=file) from None
+
+
+def see_no_nul(record: Mapping[str, Any], file: str, row: int) -> None:
+    """See that no string of a row holds a NUL, which no file of text could hold again.
+
+    Raises:
+        PolyheadError: One does.
+    """
+    for column, value in record.items():
+        odd = _with_nul(value)
+        if odd is not None:
+            what = f"{column}: a NUL character in {short(odd)}"
+            raise PolyheadError(what, remedy="Take it out.", file=file, line=row)
+
+
+def _with_nul(value: object) -> str | None:
+    """A string with a NUL in it, if a value is or holds one."""
+    if isinstance(value, str):
+        return value if "\0" in value else None
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((odd for one in inner if (odd := _with_nul(one)) is not None), None)
 
 
 def groups_from(metadata: Any, first: int) -> tuple[list[int], int]:

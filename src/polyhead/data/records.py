@@ -256,10 +256,15 @@ def _words(record: Record, fields: Fields) -> tuple[str, ...] | None:
             f"{fields.words} is not a list of words: {short(value)}; give a list of strings, one for each word"
         )
     for index, word in enumerate(words, start=1):
-        if not isinstance(word, str) or not word or word.isspace():
+        if is_no_word(word):
             what = f"{fields.words}: word {index} of {len(words)} is {short(word)}, which is no word"
             raise ValueError(f"{what}; correct it, or take it out")
     return tuple(words)
+
+
+def is_no_word(value: object) -> bool:
+    """Whether a value cannot be one of the words of a text that is split already."""
+    return not isinstance(value, str) or not value or value.isspace()
 
 
 def _is_empty(value: object) -> bool:

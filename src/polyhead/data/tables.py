@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Any, TypeAlias
 
 from polyhead.data.example import Example, Text
-from polyhead.data.parquet import groups_from, opened_parquet
+from polyhead.data.parquet import groups_from, opened_parquet, see_no_nul
 from polyhead.data.records import Fields, Records, roles
 from polyhead.data.spec import UNUSED, DataSpec
 from polyhead.data.text import Notes, Source, counted, is_stream, lines, name_of, short
@@ -158,6 +158,7 @@ def parquet_rows(
             row += left_out
             for record in batch.slice(left_out).to_pylist():
                 row += 1
+                see_no_nul(record, file, row)
                 yield row, _named(record, names, file, row)
 
 

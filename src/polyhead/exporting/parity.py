@@ -57,7 +57,7 @@ class Parity:
         """What is worth telling, a line for each task."""
         for name, one in self.tasks.items():
             yield (
-                f"{self.precision}, {name}: {one.same} of {counted(one.texts, 'text')} answered as by torch, "
+                f"{self.precision}, {name}: {one.same} of {counted(one.texts, 'text')} answered as by torch in fp32, "
                 f"confidences within {one.difference:.2g}"
             )
 

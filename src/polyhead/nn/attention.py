@@ -55,11 +55,10 @@ def attend(
     """
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in (query, key, value))
     if query.device.type == "cpu" and learns and query.dtype == torch.bfloat16:
-        mask = attention_mask
-        mask = mask.float() if mask is not None and mask.is_floating_point() else mask
+        rest = {name: _wide(given) for name, given in rest.items()}
         with torch.autocast("cpu", enabled=False):
             wide = query.float(), key.float(), value.float()
-            exact, _ = _torchs(module, *wide, mask, dropout, scaling, is_causal, **rest)
+            exact, _ = _torchs(module, *wide, _wide(attention_mask), dropout, scaling, is_causal, **rest)
         return exact.to(query.dtype), None
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     causal = causal and attention_mask is None  # as transformers has it: else the mask says it
@@ -70,6 +69,11 @@ def attend(
     if found is None:
         return _torchs(module, query, key, value, attention_mask, dropout, scaling, is_causal, **rest)
     return found, None
+
+
+def _wide(given: Any) -> Any:
+    """What is added to scores, in fp32 as they are; anything else as it is."""
+    return given.float() if isinstance(given, Tensor) and given.is_floating_point() else given
 
 
 def short_attention(

@@ -86,8 +86,13 @@ class Decoder(nn.Module):
     """
 
     def __init__(self, network: Any, width: int) -> None:
+        from transformers import GenerationConfig
+
         super().__init__()
         self.network = _alone(network)
+        # transformers fills up a search with what the network's folder says of one (repeats, least lengths, forced
+        # pieces), which no saved model and no export would know of.
+        self.network.generation_config = GenerationConfig()
         self.network.eval()
         own = decoder_width(network.config)
         self.bridge = nn.Linear(width, own) if width != own else None
@@ -161,7 +166,8 @@ class Decoder(nn.Module):
         prompt = torch.tensor([list(start)] * len(states), device=states.device)
         best = search.best if search.temperature is not None else min(search.best, search.beams)
         limits = torch.tensor(list(ends.longest), device=states.device)
-        watching = Watching(limits, len(start), ends.end, several=search.beams > 1, sure=search.sure)
+        never = None if ends.padding == ends.end else ends.padding
+        watching = Watching(limits, len(start), ends.end, never, several=search.beams > 1, sure=search.sure)
         found = self.network.generate(
             encoder_outputs=self.memory(states),
             attention_mask=mask.long(),

@@ -18,12 +18,14 @@ class Watching:
         limits: The most pieces of each text, its end left out. Shape (texts,).
         begin: How many pieces each begins with.
         end: The id of the piece that ends a text.
+        never: The id of a piece that is in no text, if there is one: what fills shorter texts up. Networks of Marian's
+            kind have never learnt how unlikely it is.
         several: Whether several hypotheses of each are kept.
         sure: Whether it is wanted how probable they are.
     """
 
-    def __init__(self, limits: Tensor, begin: int, end: int, *, several: bool, sure: bool) -> None:
-        self.limits, self.begin, self.end, self.sure = limits, begin, end, sure
+    def __init__(self, limits: Tensor, begin: int, end: int, never: int | None, *, several: bool, sure: bool) -> None:
+        self.limits, self.begin, self.end, self.never, self.sure = limits, begin, end, never, sure
         self.cache = _Hypotheses() if several else None
         self._least = int(limits.min())
         self._totals: list[Tensor] = []  # at each step the log-probability of each row so far,
@@ -45,10 +47,12 @@ class Watching:
                 vocabulary).
 
         Returns:
-            The scores, of which the end alone is possible where a limit is reached.
+            The scores, in which what is never written is impossible, and all but the end where a limit is reached.
         """
         if self.sure:
             self._keep(given, scores)
+        if self.never is not None:
+            scores[:, self.never] = -torch.inf  # they are generate's own copy
         return self._limited(scores, given.shape[1] - self.begin)
 
     def _keep(self, given: Tensor, scores: Tensor) -> None:

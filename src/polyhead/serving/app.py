@@ -20,6 +20,7 @@ from polyhead.serving.asking import (
     Ask,
     check_encoding,
     check_format,
+    check_query,
     check_type,
     questions_of,
     read_ask,
@@ -218,10 +219,12 @@ def _add_annotation(api: FastAPI, service: Service) -> None:
 
     @api.post("/v1/stream", summary="Answer lines as they come", openapi_extra=STREAMED, **both)
     async def stream(request: Request, tasks: Tasks = None, confidence: Sure = False) -> Response:
+        check_query(request.query_params.multi_items())
         return await service.stream(request, service.models.first, _wish(tasks, confidence))
 
     @api.post("/v1/models/{name}/stream", summary="The same by one of several models", openapi_extra=STREAMED, **both)
     async def stream_by(name: str, request: Request, tasks: Tasks = None, confidence: Sure = False) -> Response:
+        check_query(request.query_params.multi_items())
         return await service.stream(request, service.models[name], _wish(tasks, confidence))
 
 

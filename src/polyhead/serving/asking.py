@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from polyhead.data.records import is_no_word
 from polyhead.data.values import load_json
 from polyhead.errors import nearest
 from polyhead.serving.faults import SHOWN, RequestError
@@ -23,7 +24,10 @@ EXCESS = 4
 """How many times the limit is read of a body that is too large, so that a client who is still sending hears of it."""
 
 EXCESS_SECONDS = 2.0
-"""How long, if the client says beforehand that it is."""
+"""How long it is read from when it is known to be."""
+
+QUERY = ("tasks", "confidence")
+"""What the address of a stream may ask."""
 
 TASKS = 1_000
 """The most tasks that a request may name."""
@@ -90,14 +94,17 @@ async def read_body(receive: Receive, headers: Mapping[str, str], settings: Sett
     parts: list[bytes] = []
     size = 0
     try:
-        async for part in chunks(receive, settings, EXCESS_SECONDS if large else None):
-            size += len(part)
-            large = large or size > settings.body_bytes
-            if size > EXCESS * settings.body_bytes:
-                break
-            if not large:
-                parts.append(part)
-    except RequestError:
+        async with asyncio.timeout(EXCESS_SECONDS if large else None) as limit:
+            async for part in chunks(receive, settings):
+                size += len(part)
+                if size > settings.body_bytes and not large:
+                    large = True
+                    limit.reschedule(asyncio.get_running_loop().time() + EXCESS_SECONDS)
+                if size > EXCESS * settings.body_bytes:
+                    break
+                if not large:
+                    parts.append(part)
+    except (RequestError, TimeoutError):
         if not large:
             raise
     if large:
@@ -156,6 +163,22 @@ def check_type(headers: Mapping[str, str], *wanted: str) -> None:
     if given not in wanted:
         what = f"The body's type is {given[:40]!r}." if given else "The body's type is not told."
         raise RequestError(415, "wrong_type", what, f"Send it with Content-Type: {wanted[0]}.")
+
+
+def check_query(given: Sequence[tuple[str, str]]) -> None:
+    """See that a stream's address asks nothing that it does not know, and nothing twice.
+
+    Raises:
+        RequestError: It does.
+    """
+    seen: set[str] = set()
+    for name, _ in given:
+        if name not in QUERY:
+            raise RequestError(422, "invalid", f"There is no query {name[:SHOWN]!r}.", nearest(name[:SHOWN], QUERY))
+        if name in seen:
+            remedy = "Put commas between several: tasks=one,two." if name == "tasks" else "Give it once."
+            raise RequestError(422, "invalid", f"The query {name!r} stands twice.", remedy)
+        seen.add(name)
 
 
 def too_large(settings: Settings) -> RequestError:
@@ -303,11 +326,15 @@ def _question(part: Part, number: int | None = None) -> Question:
 
 
 def check(question: Question, settings: Settings, where: str = "the text") -> Question:
-    """See that a text is not too long.
+    """See that a text is not too long, and that its words are words.
 
     Raises:
-        RequestError: It is.
+        RequestError: One is not.
     """
+    odd = next((word for word in question.words or () if is_no_word(word)), None)
+    if odd is not None:
+        what = f"{where} has a word {odd[:SHOWN]!r}, which is no word."
+        raise RequestError(422, "invalid", what[:1].upper() + what[1:], "Correct it, or take it out.")
     parts: Sequence[str] = question.words or (question.text or "", question.pair or "")
     longest = max(map(len, parts), default=0) if question.words is None else sum(map(len, parts))
     if longest > settings.text_characters:

@@ -31,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head: TimerHandle | None = None
         self._head_bytes = 0
         self._writing: TimerHandle | None = None
+        self._fault: RequestError | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there; from now on its first request's head is awaited."""
@@ -55,8 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._head is not None and self._head_bytes > self.settings.header_bytes:
-            what = f"The head of the request has more than {self.settings.header_bytes:,} bytes."
-            self._refuse(RequestError(431, "head_too_large", what, "Send fewer or shorter headers."))
+            self._refuse(self._too_large())
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -71,6 +71,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head is not None:
             self._head.cancel()
             self._head = None
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.settings.header_bytes:  # all of it came at once
+            self._fault = self._too_large()
+            raise ValueError(self._fault.what)  # the parser ends at that, as at what is no HTTP
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -79,8 +83,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._see_written(None)
 
     def send_400_response(self, msg: str) -> None:
-        """What came is no HTTP."""
-        self._refuse(RequestError(400, "no_http", msg))
+        """What came is no HTTP, or too much."""
+        self._refuse(self._fault or RequestError(400, "no_http", msg))
+
+    def _too_large(self) -> RequestError:
+        what = f"The head of the request has more than {self.settings.header_bytes:,} bytes."
+        return RequestError(431, "head_too_large", what, "Send fewer or shorter headers.")
 
     def _await_head(self) -> None:
         self._head_bytes = 0

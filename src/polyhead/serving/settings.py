@@ -17,6 +17,9 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LEAST_KEY = 16
 """The fewest characters of a key: what is shorter can be guessed."""
 
+OPTIONS = {"text_characters": "--max-text: ", "seconds": "--timeout: ", "wait_seconds": "--wait: "}
+"""How errors begin that tell of settings which options of ``polyhead serve`` call otherwise."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -97,16 +100,17 @@ class Settings:
         for field in fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("port", "wait_seconds", "grace", "drain") else 1e-3
+            what = f"{OPTIONS.get(field.name, '')}{field.name} = {value}"
             if isinstance(value, float) and not math.isfinite(value):
-                raise PolyheadError(f"{field.name} = {value} is no length of time.", remedy="Take a number of seconds.")
+                raise PolyheadError(f"{what} is no length of time.", remedy="Take a number of seconds.")
             if isinstance(value, int | float) and value < least:
-                what = f"{field.name} = {value} is too small."
+                what = f"{what} is too small."
                 raise PolyheadError(what, remedy="Leave it out, or take a larger number.")
         if self.port > 65_535:
             raise PolyheadError(f"--port {self.port} is no port.", remedy="Ports are numbers up to 65535.")
         if not self.loopback and not self.keys:
             raise PolyheadError(
-                f"--host {self.host} lets other machines ask, and no key is set.",
+                f"--host {self.host!r} lets other machines ask, and no key is set.",
                 remedy="Set POLYHEAD_API_KEY or --api-key-file, or listen at 127.0.0.1 behind a proxy.",
             )
 
@@ -165,7 +169,10 @@ def named_models(given: list[str]) -> dict[str, str]:
         name = before if named else Path(place).resolve().name if Path(place).exists() else _last(place)
         if not named and name == "model" and Path(place).exists():
             name = Path(place).resolve().parent.name  # the model folder in a run
-        if not place or _NAME.fullmatch(name) is None:
+        if not place:
+            what = f"{one!r} does not say where the model is."
+            raise PolyheadError(what, remedy=f"Give its folder behind the equals sign: {before}=RUN")
+        if _NAME.fullmatch(name) is None:
             what = f"A model cannot be served under the name {name!r}."
             raise PolyheadError(what, remedy="Name it with letters, digits, dots and hyphens: NAME=RUN.")
         if name in found:

@@ -82,7 +82,7 @@ def _belong_to_the_server() -> None:
 
 
 def _load(place: str) -> Annotator:
-    from polyhead.predict import load  # not above: the server's process needs no model
+    from polyhead.loading import load  # not above: the server's process needs no model
 
     return load(place)
 
@@ -109,6 +109,11 @@ def answer(annotator: Annotator, wish: Wish, questions: Sequence[Question]) -> l
         asked = annotator if wish.tasks is None else annotator.only(*wish.tasks)
     except PolyheadError as error:
         return [Failure(True, error.what, error.remedy)] * len(questions)
+    deaf = [task for task in wish.tasks or () if asked.backend.tasks[task].words]
+    if deaf and any(question.pair is not None for question in questions):
+        answers = iter(answer(annotator, wish, [one for one in questions if one.pair is None]))
+        refused = Failure(True, f"tasks.{deaf[0]} answers no pairs of texts.", "Leave the pair out, or the task.")
+        return [next(answers) if one.pair is None else refused for one in questions]
     try:
         docs = list(asked.stream(map(_example, questions), split=True if wish.format == "conllu" else None))
     except Exception as error:

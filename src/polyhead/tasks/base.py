@@ -42,7 +42,7 @@ class Task(ABC):
         word: Which of its pieces stands for a word: the first, the last, or the mean of all.
         head_of: The task whose head this one shares, so that one head learns from several datasets. All settings of the
             head are that task's, and the type, unless denoising is to share with seq2seq; data and weight are its own,
-            and ``only`` of named entities.
+            the layer and the language of texts that are written, and ``only`` of named entities.
         more_labels: Labels that there are beside those of the training split: a small one may lack some, which dev,
             test and later texts have.
     """

@@ -38,7 +38,6 @@ class Denoising(Writing):
     lower_is_better: ClassVar[bool] = True
     annotates: ClassVar[bool] = False
     learns_from: ClassVar[str] = "text"
-    own: ClassVar[frozenset[str]] = Writing.own | {"layer"}
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     span: Annotated[float, Field(ge=1, le=100)] = 3.0

@@ -68,7 +68,7 @@ class Writing(Task):
 
     kind: ClassVar[type] = Text
     words: ClassVar[bool] = False
-    own: ClassVar[frozenset[str]] = Task.own | {"language"}
+    own: ClassVar[frozenset[str]] = Task.own | {"layer", "language"}
     learns_from: ClassVar[str] = "pair of texts"
 
     dropout: float = 0.1
