@@ -209,6 +209,8 @@ def test_types_that_other_sites_may_send_are_refused() -> None:
                 assert response.status_code == 415 and error_of(response)["code"] == "wrong_type"
             packed = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
             assert (await served.ask(b"x", headers=packed)).status_code == 415
+            passed = {"Content-Type": "application/json", "Transfer-Encoding": "gzip, chunked"}
+            assert error_of(await served.ask(b"x", headers=passed))["code"] == "compressed"
             charset = {"Content-Type": "application/json; charset=utf-8"}
             assert (await served.ask(b'{"text": "a"}', headers=charset)).status_code == 200
 

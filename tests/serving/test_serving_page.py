@@ -268,6 +268,7 @@ def test_a_link_restores_what_is_shown(page: Page, browser: Browser, address: st
 def test_answers_are_copied(browser: Browser, address: str) -> None:
     with opened(browser, address, permissions=["clipboard-read", "clipboard-write"]) as page:
         annotate(page, "Ann saw Bob")
+        page.fill("#text", "something else, which nobody asked yet")
         for button, wanted in (
             ("Copy CoNLL-U", "# text = Ann saw Bob"),
             ("Copy JSON", '"text": "Ann saw Bob"'),

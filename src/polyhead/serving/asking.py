@@ -149,6 +149,9 @@ def check_encoding(headers: Mapping[str, str]) -> None:
         RequestError: It is.
     """
     encoding = headers.get("content-encoding", "identity")
+    passed = headers.get("transfer-encoding", "chunked")
+    if passed.lower() != "chunked":
+        encoding = passed
     if encoding.lower() != "identity":
         raise RequestError(415, "compressed", f"Bodies compressed by {encoding[:40]!r} are not read.", "Send it plain.")
 

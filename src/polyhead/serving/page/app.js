@@ -4,7 +4,7 @@ import { make, one } from "./dom.js";
 import { SAMPLES } from "./samples.js";
 import { show } from "./view.js";
 
-const state = { models: [], limits: {}, answer: null, under: null };
+const state = { models: [], limits: {}, answer: null, asked: null, under: null };
 const status = (text, bad = false) => {
   one("status").textContent = text;
   one("status").classList.toggle("bad", bad);
@@ -38,25 +38,38 @@ async function call(path, options = {}) {
   throw new Refusal(told ? `${told.what} ${told.remedy}` : `The server answers with status ${answer.status}.`);
 }
 
-const model = () => state.models.find(({ name }) => name === one("model").value) ?? state.models[0];
+const called = (wanted) => state.models.find(({ name }) => name === wanted) ?? state.models[0];
+const model = () => called(one("model").value);
 
-function question(format) {
+/** What the page asks now: what is shown later, copied or linked is of this, whatever the boxes hold by then. */
+function question() {
   const chosen = checkedTasks();
-  const asked = { confidence: true, format };
-  if (chosen.length < model().tasks.length) asked.tasks = chosen;
-  const text = one("text").value;
-  if (one("split").checked) asked.words = text.split(/\s+/u).filter(Boolean);
-  else asked.text = text;
-  if (!one("pair-part").hidden && one("pair").value && !asked.words) asked.pair = one("pair").value;
-  return asked;
+  return {
+    model: model().name,
+    text: one("text").value,
+    split: one("split").checked,
+    pair: one("pair-part").hidden ? "" : one("pair").value,
+    tasks: chosen.length < model().tasks.length ? chosen : null,
+  };
 }
 
-async function ask(format) {
+const WORDS = new Set(["words", "spans", "tree"]); // the kinds of heads that answer no pairs
+
+async function ask(asked, format) {
   state.under?.abort();
   state.under = new AbortController();
-  return call(`v1/models/${encodeURIComponent(model().name)}/annotate`, {
+  const body = { confidence: true, format };
+  if (asked.split) body.words = asked.text.split(/\s+/u).filter(Boolean);
+  else body.text = asked.text;
+  if (asked.pair && !asked.split) body.pair = asked.pair;
+  if (asked.tasks) {
+    const kinds = new Map(called(asked.model).tasks.map(({ task, kind }) => [task, kind]));
+    const able = asked.tasks.filter((task) => !body.pair || !WORDS.has(kinds.get(task)));
+    body.tasks = able.length ? able : asked.tasks;
+  }
+  return call(`v1/models/${encodeURIComponent(asked.model)}/annotate`, {
     method: "POST", headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(question(format)), signal: state.under.signal,
+    body: JSON.stringify(body), signal: state.under.signal,
   });
 }
 
@@ -67,17 +80,18 @@ async function annotate() {
   one("go").setAttribute("aria-busy", "true");
   const began = performance.now();
   try {
-    const answer = await (await ask("json")).json();
+    const asked = question();
+    const answer = await (await ask(asked, "json")).json();
     const took = performance.now() - began;
     const [record] = answer.answers;
-    state.answer = record;
+    Object.assign(state, { answer: record, asked });
     const host = one("results");
     host.replaceChildren();
     const heads = model().tasks;
     const said = show(host, record, heads);
     host.prepend(actions());
     status(`${said}. ${took < 995 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`}.`);
-    history.replaceState(null, "", link());
+    history.replaceState(null, "", link(asked));
   } catch (error) {
     if (error.name !== "AbortError") status(error instanceof Refusal ? error.message : "The answer cannot be shown.", true);
     if (!(error instanceof Refusal) && error.name !== "AbortError") console.error(error);
@@ -93,9 +107,9 @@ function actions() {
   return make("div", { class: "row actions", role: "group", "aria-label": "Copy" },
     button("Copy JSON", () => copy(JSON.stringify(state.answer, null, 2), "The JSON")),
     button("Copy CoNLL-U", async () => {
-      try { await copy(await (await ask("conllu")).text(), "The CoNLL-U"); } catch (error) { status(error.message, true); }
+      try { await copy(await (await ask(state.asked, "conllu")).text(), "The CoNLL-U"); } catch (error) { status(error.message, true); }
     }),
-    button("Copy link", () => copy(link(), "A link that shows this again")));
+    button("Copy link", () => copy(link(state.asked), "A link that shows this again")));
 }
 
 async function copy(text, what) {
@@ -113,12 +127,12 @@ async function copy(text, what) {
   status(`${what} is copied.`);
 }
 
-function link() {
-  const parts = new URLSearchParams({ text: one("text").value });
-  if (state.models.length > 1) parts.set("model", model().name);
-  if (checkedTasks().length < model().tasks.length) parts.set("tasks", checkedTasks().join(","));
-  if (one("split").checked) parts.set("split", "1");
-  if (!one("pair-part").hidden && one("pair").value) parts.set("pair", one("pair").value);
+function link(asked) {
+  const parts = new URLSearchParams({ text: asked.text });
+  if (state.models.length > 1) parts.set("model", asked.model);
+  if (asked.tasks) parts.set("tasks", asked.tasks.join(","));
+  if (asked.split) parts.set("split", "1");
+  if (asked.pair) parts.set("pair", asked.pair);
   const here = new URL(location.href);
   here.hash = parts.toString();
   return here.href;
@@ -211,6 +225,6 @@ one("key-form").addEventListener("submit", (event) => {
   one("key").value = "";
   begin();
 });
-addEventListener("hashchange", () => { if (location.href !== link() && restore()) annotate(); });
+addEventListener("hashchange", () => { if (state.models.length && location.href !== link(question()) && restore()) annotate(); });
 theme();
 begin();
