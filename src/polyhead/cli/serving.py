@@ -25,8 +25,7 @@ def _mib(size: float) -> int:
 @app.command()
 def serve(
     models: Annotated[
-        list[str],
-        typer.Argument(metavar="[NAME=]RUN...", help="Runs, exports, model folders, or owner/name on the Hub."),
+        list[str], typer.Argument(metavar="[NAME=]RUN...", help="Runs, exports, models, or owner/name on the Hub.")
     ],
     host: Annotated[str, typer.Option(help="The address; elsewhere than here it needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, help="Its port; 0 takes a free one.")] = 8000,
