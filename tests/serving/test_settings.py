@@ -80,6 +80,8 @@ def test_models_are_called_as_their_folders_or_as_they_are_named(
     assert named_models(["runs/first"]) == {"first": "runs/first"}
     assert named_models(["runs/first/"]) == {"first": "runs/first/"}
     assert named_models(["runs/first/model"]) == {"first": "runs/first/model"}
+    (tmp_path / "runs" / "first" / "onnx").mkdir()
+    assert named_models(["runs/first/onnx"]) == {"first": "runs/first/onnx"}
     assert named_models(["en=runs/first", "owner/name@main"]) == {"en": "runs/first", "name": "owner/name@main"}
     with pytest.raises(PolyheadError, match="under the name 'a=b'"):
         named_models(["a=b"])

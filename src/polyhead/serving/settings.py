@@ -20,6 +20,9 @@ LEAST_KEY = 16
 OPTIONS = {"text_characters": "--max-text: ", "seconds": "--timeout: ", "wait_seconds": "--wait: "}
 """How errors begin that tell of settings which options of ``polyhead serve`` call otherwise."""
 
+_OF_A_RUN = ("model", "onnx", "onnx-int8")
+"""The folders in a run that hold its model; they are called as the run."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -167,8 +170,8 @@ def named_models(given: list[str]) -> dict[str, str]:
         named = bool(equals) and _NAME.fullmatch(before) is not None and not Path(one).exists()
         place = after if named else one
         name = before if named else Path(place).resolve().name if Path(place).exists() else _last(place)
-        if not named and name == "model" and Path(place).exists():
-            name = Path(place).resolve().parent.name  # the model folder in a run
+        if not named and name in _OF_A_RUN and Path(place).exists():
+            name = Path(place).resolve().parent.name
         if not place:
             what = f"{one!r} does not say where the model is."
             raise PolyheadError(what, remedy=f"Give its folder behind the equals sign: {before}=RUN")
