@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from polyhead.data.text import Source, name_of, opened, short
+from polyhead.data.text import Source, name_of, opened
+from polyhead.data.values import refuse_odd_characters
 from polyhead.errors import PolyheadError
 
 
@@ -41,18 +42,11 @@ def see_no_nul(record: Mapping[str, Any], file: str, row: int) -> None:
         PolyheadError: One does.
     """
     for column, value in record.items():
-        odd = _with_nul(value)
-        if odd is not None:
-            what = f"{column}: a NUL character in {short(odd)}"
-            raise PolyheadError(what, remedy="Take it out.", file=file, line=row)
-
-
-def _with_nul(value: object) -> str | None:
-    """A string with a NUL in it, if a value is or holds one."""
-    if isinstance(value, str):
-        return value if "\0" in value else None
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((odd for one in inner if (odd := _with_nul(one)) is not None), None)
+        try:
+            refuse_odd_characters(value)
+        except ValueError as error:
+            what, _, remedy = str(error).rpartition("; ")
+            raise PolyheadError(f"{column}: {what}", remedy=f"{remedy.capitalize()}.", file=file, line=row) from None
 
 
 def groups_from(metadata: Any, first: int) -> tuple[list[int], int]:

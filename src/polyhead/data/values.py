@@ -15,6 +15,9 @@ from polyhead.data.trees import check_tree
 LARGEST = 1e30
 """The largest number that a layer may hold: well inside what fp32 holds (3e38)."""
 
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair."""
+
 _ODD_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 
@@ -146,7 +149,7 @@ def load_json(text: str) -> object:
             raise ValueError("a number of more than 4,300 digits; write it as a string") from None
         raise
     if _ODD_ESCAPE.search(text):
-        _refuse_odd_characters(value)
+        refuse_odd_characters(value)
     return value
 
 
@@ -169,17 +172,23 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_odd_characters(value: object) -> None:
-    r"""JSON can spell half a character (``\ud83d`` alone), which no file and no tokenizer can take, and NUL."""
+def refuse_odd_characters(value: object) -> None:
+    r"""See that no string of a value holds what no file could hold again.
+
+    JSON can spell half a character (``\ud83d`` alone), which no tokenizer can take either; JSON and Parquet hold NUL.
+
+    Raises:
+        ValueError: One does.
+    """
     if isinstance(value, dict):
         for key, one in value.items():
-            _refuse_odd_characters(key)
-            _refuse_odd_characters(one)
+            refuse_odd_characters(key)
+            refuse_odd_characters(one)
     elif isinstance(value, list):
         for one in value:
-            _refuse_odd_characters(one)
+            refuse_odd_characters(one)
     elif isinstance(value, str):
-        if any("\ud800" <= sign <= "\udfff" for sign in value):
+        if _HALF.search(value):
             raise ValueError(f"half of a surrogate pair in {short(value)}; write both halves, or take it out")
         if "\0" in value:
             raise ValueError(f"a NUL character in {short(value)}; take it out")
